@@ -1,0 +1,1 @@
+"""What every Quartermaster process says: pure values and rules, no sockets, files, clocks or databases."""
