@@ -1,0 +1,65 @@
+"""What every driver promises: bytes in, observations out, and back; no I/O, no clock, no threads."""
+
+from abc import abstractmethod
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Protocol
+
+from edge.drivers.observations import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOptions:
+    """What a driver may need to know of its device.
+
+    `unit_id` is the address on a shared bus (1 to 247). `antenna` is given to the reads of a reader that cannot tell.
+    A receiver's own date is believed when it lies within `believable_age_s` of the reading; None believes any (a capture's).
+    """
+
+    unit_id: int = 1
+    antenna: int | None = None
+    believable_age_s: float | None = 86_400.0
+
+
+class ReaderDriver(Protocol):
+    """One device's dialect. An instance belongs to one port and one thread and keeps only a bounded partial frame.
+
+    `counts` holds totals of named faults since the instance was made; a caller may read it at any time.
+    """
+
+    default_baud: ClassVar[int] = 9600
+    """Bits a second when the settings name none (8 data bits, no parity, 1 stop bit)."""
+    polled: ClassVar[bool] = False
+    """True when the device speaks only when asked: send `poll()` each interval."""
+    reply_timeout_s: ClassVar[float] = 1.0
+    """Real seconds to wait for the answer to a poll."""
+    restart_after_s: ClassVar[float | None] = None
+    """Send `start_commands()` again when no byte came for so many real seconds; None when the device needs no command."""
+
+    options: DeviceOptions
+    counts: Counter[str]
+
+    def __init__(self, options: DeviceOptions) -> None:
+        self.options = options
+        self.counts = Counter()
+
+    @abstractmethod
+    def feed(self, data: bytes, read_at: datetime) -> list[Observation]:
+        """Observations that these bytes complete. Never raises, whatever the bytes; bad frames are counted."""
+
+    @abstractmethod
+    def encode(self, observation: Observation) -> bytes:
+        """What the real device sends for this observation. Raises CodeError for what the device cannot say."""
+
+    def flush(self, read_at: datetime) -> list[Observation]:  # noqa: ARG002
+        """Observations complete because the line fell silent (call after 100 ms without a byte)."""
+        return []
+
+    def start_commands(self) -> list[bytes]:
+        """What to send after opening the port, in this order; empty when the device speaks by itself."""
+        return []
+
+    def poll(self) -> bytes:
+        """The request of a polled device; empty for others."""
+        return b""

@@ -1,0 +1,244 @@
+"""One open line and the devices on it: bytes to observations to the writer, and polls that wait until the last answer is safe."""
+
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from core.errors import Unavailable
+from core.messages import BarcodeScan, Position, Series
+from edge.clock import Clock, Instant
+from edge.drivers import load_driver
+from edge.drivers.observations import Fault, Fix, Measured, Observation, Scan, TagRead
+from edge.health import Health
+from edge.ports import Port
+from edge.settings import Device
+from edge.writer import Delivery, PortalRead, Reading, Ticket, Writer
+
+SILENCE_S: Final = 0.1
+"""Real seconds without a byte after which a driver is told to finish what it holds."""
+FIRST_BACKOFF_S: Final = 0.25
+MAX_BACKOFF_S: Final = 5.0
+MAX_STALE_READS: Final = 16
+"""Reads thrown away before a poll; a line that never stops talking is asked anyway."""
+OFFLINE_AFTER: Final = 3
+"""Polls or start commands in a row without a byte in answer."""
+
+log = logging.getLogger(__name__)
+
+
+class Station:
+    """One device on a line: its driver, its health, and the ticket of what it said last."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.driver = load_driver(device.driver)(device.options)
+        self.health = Health(device.name)
+        self.counts: Counter[str] = Counter()
+        self.ticket: Ticket | None = None
+        self.due_at = 0.0
+        self.unanswered = 0
+
+    def totals(self) -> dict[str, int]:
+        """Counters of the driver and of the line."""
+        return {name: count for name, count in (self.driver.counts + self.counts).items() if count}
+
+
+class Line:
+    """All devices of one port. `run` belongs to one thread."""
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        writer: Writer,
+        clock: Clock,
+        *,
+        stop: threading.Event,
+        open_line: Callable[[str, int], Port],
+    ) -> None:
+        self.stations = [Station(device) for device in devices]
+        self.url, self.baud = devices[0].port, devices[0].baud
+        self._writer = writer
+        self._clock = clock
+        self._stop = stop
+        self._open_line = open_line
+        self._is_open = False
+        self._is_good = False
+        self._failures = 0
+        self._opened_at = self._heard_at = time.monotonic()
+
+    def run(self) -> None:
+        """Opens the port, reads it until it fails, opens it again after a jittered, bounded backoff; until told to stop.
+
+        The backoff shrinks again only after a good session: a port that opens and closes at once is as lost as one that is shut.
+        """
+        while not self._stop.is_set():
+            self._is_open = False
+            try:
+                self._session()
+            except Unavailable as error:
+                self._failures += 1
+                self._all_offline(str(error))
+                backoff = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._failures - 1, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+                if self._failures == 1:
+                    log.warning("port_lost port=%s error=%r retry_s=%.2f to %g", self.url, str(error), backoff, MAX_BACKOFF_S)
+                self._stop.wait(backoff)
+
+    def _session(self) -> None:
+        port = self._open_line(self.url, self.baud)
+        try:
+            self._is_open, self._is_good, self._opened_at = True, False, time.monotonic()
+            if not self._failures:
+                self._tell_open()
+            for station in self.stations:
+                station.counts["opened"] += 1
+            if self.stations[0].device.polled:
+                self._ask(port)
+            else:
+                self._listen(port, self.stations[0])
+        finally:
+            port.close()
+
+    def _tell_open(self) -> None:
+        log.info("port_open port=%s devices=%s", self.url, ",".join(station.device.name for station in self.stations))
+        for station in self.stations:
+            if not station.device.polled:
+                station.health.note("online")
+
+    def _judge(self, *, observed: bool) -> None:
+        """A session is good once it brought an observation, or lived longer than the longest backoff."""
+        if self._is_good or not (observed or time.monotonic() - self._opened_at > MAX_BACKOFF_S):
+            return
+        self._is_good = True
+        if self._failures:
+            self._failures = 0
+            self._tell_open()
+
+    def _listen(self, port: Port, station: Station) -> None:
+        """A device that speaks by itself."""
+        self._start(port, station)
+        restart_after_s = station.driver.restart_after_s
+        while not self._stop.is_set():
+            data = port.read(SILENCE_S)
+            now = self._clock.instant()
+            if data:
+                self._heard_at = time.monotonic()
+                if station.unanswered:
+                    station.unanswered = 0
+                    station.health.note("online")
+                self._deliver(station, station.driver.feed(data, now.at), now)
+            else:
+                self._deliver(station, station.driver.flush(now.at), now)
+                if restart_after_s is not None and time.monotonic() - self._heard_at > restart_after_s:
+                    station.counts["restarts"] += 1
+                    self._start(port, station)
+                    self._count_unanswered(station)
+            self._judge(observed=False)
+            self._tell(station)
+
+    def _start(self, port: Port, station: Station) -> None:
+        for command in station.driver.start_commands():
+            port.write(command)
+        self._heard_at = time.monotonic()
+
+    def _ask(self, port: Port) -> None:
+        """Devices that answer when asked, each at its interval, one at a time."""
+        for station in self.stations:
+            station.due_at = max(station.due_at, time.monotonic())
+        while not self._stop.is_set():
+            station = min(self.stations, key=lambda each: each.due_at)
+            if self._stop.wait(max(0.0, min(station.due_at - time.monotonic(), SILENCE_S))):
+                return
+            if time.monotonic() >= station.due_at and self._is_safe(station):
+                self._poll(port, station)
+                interval_s = self._clock.real_seconds(station.device.interval_s)
+                station.due_at = max(station.due_at + interval_s, time.monotonic())
+            self._judge(observed=False)
+            for each in self.stations:
+                self._tell(each)
+
+    def _is_safe(self, station: Station) -> bool:
+        """True when the last answer is committed: the next poll tells the device so."""
+        return station.ticket is None or station.ticket.wait(SILENCE_S)
+
+    def _poll(self, port: Port, station: Station) -> None:
+        for _ in range(MAX_STALE_READS):
+            if not port.read(0.0):
+                break
+        port.write(station.driver.poll())
+        deadline = time.monotonic() + station.driver.reply_timeout_s
+        observations: list[Observation] = []
+        now = self._clock.instant()
+        while not observations and (left := deadline - time.monotonic()) > 0:
+            data = port.read(left)
+            now = self._clock.instant()
+            observations = station.driver.feed(data, now.at)
+        if observations:
+            station.unanswered = 0
+            self._deliver(station, observations, now)
+            return
+        self._deliver(station, station.driver.flush(now.at), now)
+        station.counts["no_answer"] += 1
+        self._count_unanswered(station)
+
+    def _count_unanswered(self, station: Station) -> None:
+        station.unanswered += 1
+        if station.unanswered >= OFFLINE_AFTER:
+            station.health.note("offline", f"no answer on {self.url}")
+
+    def _deliver(self, station: Station, observations: Sequence[Observation], now: Instant) -> None:
+        if not observations:
+            return
+        self._judge(observed=True)
+        faults = [observation for observation in observations if isinstance(observation, Fault)]
+        if faults:
+            station.health.note("fault", f"{faults[-1].code}: {faults[-1].detail}")
+        else:
+            station.health.note("online")
+        deliveries = [delivery for each in observations if (delivery := self._translate(station.device, each, now)) is not None]
+        if deliveries:
+            station.ticket = self._writer.deliver(deliveries)
+
+    def _translate(self, device: Device, observation: Observation, now: Instant) -> Delivery | None:
+        match observation:
+            case TagRead() if device.portal is not None:
+                return PortalRead(device.portal, observation, now.shift)
+            case Scan(text, read_at) if device.read_point is not None:
+                return BarcodeScan(device.read_point, text, read_at)
+            case Measured(quantity, value, read_at):
+                return Reading(Series(device.name, quantity), read_at, value)  # type: ignore[arg-type]  # judged by the outbox
+            case Fix():
+                return _position(device.name, observation)
+            case Fault():
+                return None
+        raise TypeError(f"device {device.name}: nothing is set up for {observation!r}")
+
+    def _tell(self, station: Station) -> None:
+        status = station.health.due(station.totals(), self._clock.now(), real_s=time.monotonic())
+        if status is not None:
+            log.info(
+                "device_state device=%s state=%s detail=%r counts=%s", status.device, status.state, status.detail, status.counts
+            )
+            self._writer.tell(status)
+
+    def _all_offline(self, reason: str) -> None:
+        for station in self.stations:
+            station.counts["lost"] += self._is_open
+            station.health.note("offline", reason)
+            self._tell(station)
+
+
+def _position(tracker: str, fix: Fix) -> Position:
+    return Position(
+        tracker=tracker,
+        at=fix.at,
+        latitude=fix.latitude,
+        longitude=fix.longitude,
+        speed_mps=fix.speed_mps,
+        course_deg=fix.course_deg,
+        satellites=fix.satellites,
+        hdop=fix.hdop,
+    )
