@@ -1,0 +1,1 @@
+"""Thin code between the rules and the world: database, broker, mirror, notifications, solvers, travel times."""

@@ -1,0 +1,1 @@
+"""One async function a use case; what it needs comes as arguments."""

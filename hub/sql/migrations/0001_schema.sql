@@ -1,0 +1,510 @@
+-- The relational part of the store. Time series are in 0002, in one file for plain PostgreSQL and one for TimescaleDB.
+-- Every time is timestamptz. at / *_at from a device is event time; recorded_at is when this database learned of it.
+
+-- Places ------------------------------------------------------------------------------------------------------------------
+CREATE TABLE site (
+    site      text PRIMARY KEY CHECK (site ~ '^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$'),
+    name_zh   text NOT NULL,
+    name_en   text NOT NULL,
+    time_zone text NOT NULL DEFAULT 'Asia/Shanghai',
+    latitude  double precision,
+    longitude double precision
+);
+
+CREATE TABLE location (
+    location      text PRIMARY KEY CHECK (location ~ '^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$'),
+    site          text NOT NULL REFERENCES site,
+    parent        text REFERENCES location,
+    role          text NOT NULL CHECK (role IN ('gate', 'zone', 'cold_room', 'refrigerator', 'quarantine', 'vehicle')),
+    storage_class text NOT NULL DEFAULT 'ambient'
+                  CHECK (storage_class IN ('ambient', 'cool', 'refrigerated', 'frozen', 'hazardous', 'quarantine')),
+    name_zh       text NOT NULL,
+    name_en       text NOT NULL,
+    -- a gate only: where received goods are then held to be, and where doubtful goods are put aside
+    receives_into    text REFERENCES location,
+    quarantines_into text REFERENCES location
+);
+
+-- Agents and devices ------------------------------------------------------------------------------------------------------
+CREATE TABLE agent (
+    site        text NOT NULL,
+    agent       text NOT NULL,
+    online      boolean,
+    status_at   timestamptz,
+    boot        text,
+    version     text,
+    outbox_batches bigint NOT NULL DEFAULT 0,
+    last_batch_at  timestamptz,
+    clock_skew_s   double precision,
+    PRIMARY KEY (site, agent)
+);
+
+-- Which batches are committed: one row a life of an agent's outbox, its seq numbers as ranges, so that the row stays small.
+CREATE TABLE received_batches (
+    site     text NOT NULL,
+    agent    text NOT NULL,
+    boot     text NOT NULL,
+    seqs     int8multirange NOT NULL DEFAULT '{}',
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (site, agent, boot)
+) WITH (fillfactor = 50);
+
+CREATE TABLE rejected_message (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    topic       text NOT NULL,
+    payload     bytea NOT NULL,
+    reason      text NOT NULL,
+    site        text,                              -- whose topic it came in on; null: on none of ours
+    agent       text,
+    boot        text,
+    seq         bigint,
+    received_at timestamptz NOT NULL
+);
+CREATE INDEX rejected_message_by_agent ON rejected_message (site, agent, id DESC);
+
+CREATE TABLE device (
+    site       text NOT NULL,
+    device     text NOT NULL,
+    location   text REFERENCES location,
+    state      text NOT NULL DEFAULT 'offline' CHECK (state IN ('online', 'offline', 'fault')),
+    state_at   timestamptz,
+    detail     text NOT NULL DEFAULT '',
+    counts     jsonb NOT NULL DEFAULT '{}',
+    PRIMARY KEY (site, device)
+);
+
+-- A device not told of before is added when its first reading comes; then its location is null and the devices list says so.
+CREATE TABLE series (
+    series_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    site      text NOT NULL,
+    device    text NOT NULL,
+    quantity  text NOT NULL CHECK (quantity IN ('celsius', 'humidity_percent')),
+    UNIQUE (site, device, quantity),
+    FOREIGN KEY (site, device) REFERENCES device
+);
+
+-- The newest reading of each series by event time; never moves backwards.
+CREATE TABLE series_latest (
+    series_id integer PRIMARY KEY REFERENCES series,
+    at        timestamptz NOT NULL,
+    value     double precision NOT NULL,
+    recorded_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
+-- Same device, same moment, another value: the first one stays in `reading`, this one is kept here and counted.
+CREATE TABLE reading_conflict (
+    series_id   integer NOT NULL,
+    at          timestamptz NOT NULL,
+    value       double precision NOT NULL,
+    recorded_at timestamptz NOT NULL
+);
+
+-- Cold chain --------------------------------------------------------------------------------------------------------------
+CREATE TABLE limit_rule (
+    rule         text PRIMARY KEY,
+    location     text NOT NULL REFERENCES location,
+    quantity     text NOT NULL CHECK (quantity IN ('celsius', 'humidity_percent')),
+    lower        double precision,
+    upper        double precision,
+    inclusive    boolean NOT NULL DEFAULT true,   -- is a value equal to the limit already outside?
+    delay_s      double precision NOT NULL CHECK (delay_s >= 0),
+    hysteresis   double precision NOT NULL DEFAULT 0 CHECK (hysteresis >= 0),
+    max_gap_s    double precision NOT NULL CHECK (max_gap_s > 0),
+    severity     text NOT NULL CHECK (severity IN ('warning', 'minor', 'major', 'critical')),
+    known_at     timestamptz NOT NULL DEFAULT now(),    -- since when a room that was never heard is silent
+    CHECK (lower IS NOT NULL OR upper IS NOT NULL)
+);
+
+-- Where the fold over a series stands (core.coldchain), so that a restart goes on at the same reading.
+CREATE TABLE rule_state (
+    rule      text NOT NULL REFERENCES limit_rule,
+    series_id integer NOT NULL REFERENCES series,
+    state     jsonb NOT NULL,
+    upto      timestamptz NOT NULL,
+    PRIMARY KEY (rule, series_id)
+) WITH (fillfactor = 50);
+
+CREATE INDEX rule_state_running ON rule_state (series_id) WHERE state <> 'null';
+
+-- Rises whenever a rule, a device's place or the set of series changes, so that a hub knows when to read its rules again.
+CREATE TABLE rule_book (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    version  bigint NOT NULL
+);
+INSERT INTO rule_book (version) VALUES (1);
+CREATE FUNCTION raise_rule_book() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE rule_book SET version = version + 1;
+    RETURN NULL;
+END $$;
+-- By row: a statement's trigger would also fire for an upsert that changes nothing here, as every device status is.
+CREATE TRIGGER rule_book_knows_new_rules AFTER INSERT OR DELETE ON limit_rule
+    FOR EACH ROW EXECUTE FUNCTION raise_rule_book();
+CREATE TRIGGER rule_book_knows_changed_rules AFTER UPDATE ON limit_rule
+    FOR EACH ROW WHEN (OLD IS DISTINCT FROM NEW) EXECUTE FUNCTION raise_rule_book();
+CREATE TRIGGER rule_book_knows_moved_devices AFTER UPDATE OF location ON device
+    FOR EACH ROW WHEN (OLD.location IS DISTINCT FROM NEW.location) EXECUTE FUNCTION raise_rule_book();
+CREATE TRIGGER rule_book_knows_series AFTER INSERT OR DELETE ON series
+    FOR EACH ROW EXECUTE FUNCTION raise_rule_book();
+
+CREATE TABLE excursion (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    rule       text NOT NULL REFERENCES limit_rule,
+    series_id  integer NOT NULL REFERENCES series,
+    started_at timestamptz NOT NULL,
+    alarmed_at timestamptz NOT NULL,
+    ended_at   timestamptz,
+    peak       double precision NOT NULL,
+    area       double precision NOT NULL,          -- unit-minutes beyond the limit
+    recorded_at timestamptz NOT NULL,
+    UNIQUE (rule, series_id, started_at)
+);
+CREATE INDEX excursion_by_end ON excursion (ended_at);
+
+CREATE TABLE alert (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind        text NOT NULL CHECK (kind IN ('excursion', 'silence', 'device', 'receipt', 'lateness')),
+    source      text NOT NULL,                     -- what it is about: a series, device, receipt or vehicle, as <noun>:<name>
+    rule        text NOT NULL,                     -- what it broke
+    severity    text NOT NULL CHECK (severity IN ('warning', 'minor', 'major', 'critical')),
+    site        text REFERENCES site,
+    location    text REFERENCES location,
+    state       text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'acknowledged', 'resolved')),
+    opened_at   timestamptz NOT NULL,              -- event time
+    recorded_at timestamptz NOT NULL,
+    cleared_at  timestamptz,                       -- event time at which the cause went away
+    acknowledged_at timestamptz,
+    acknowledged_by text,
+    acknowledge_reason text,
+    resolved_at timestamptz,
+    details     jsonb NOT NULL DEFAULT '{}'
+);
+CREATE UNIQUE INDEX alert_one_open_per_cause ON alert (source, rule) WHERE state <> 'resolved' AND cleared_at IS NULL;
+CREATE INDEX alert_by_time ON alert (opened_at DESC);
+
+-- Goods -------------------------------------------------------------------------------------------------------------------
+CREATE TABLE product (
+    gtin          text PRIMARY KEY CHECK (gtin ~ '^[0-9]{14}$'),
+    name_zh       text NOT NULL,
+    name_en       text NOT NULL,
+    unit          text NOT NULL,
+    storage_class text NOT NULL CHECK (storage_class IN ('ambient', 'cool', 'refrigerated', 'frozen', 'hazardous')),
+    short_dated_days integer NOT NULL DEFAULT 90 CHECK (short_dated_days >= 0)
+);
+
+CREATE TABLE lot (
+    gtin   text NOT NULL REFERENCES product,
+    lot    text NOT NULL CHECK (lot <> ''),
+    expiry date,
+    PRIMARY KEY (gtin, lot)
+);
+
+-- A serialised item (SGTIN) or logistic unit known by its EPC.
+CREATE TABLE item (
+    epc      text PRIMARY KEY,                     -- pure identity URI
+    gtin     text NOT NULL REFERENCES product,
+    serial   text NOT NULL,
+    lot      text NOT NULL,
+    location text REFERENCES location,             -- null: not in our hands
+    UNIQUE (gtin, serial),                         -- the same unit, whatever carried its code
+    FOREIGN KEY (gtin, lot) REFERENCES lot
+);
+
+CREATE TABLE movement (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key         text NOT NULL UNIQUE,              -- idempotency key
+    gtin        text NOT NULL,
+    lot         text NOT NULL,
+    epc         text,
+    quantity    integer NOT NULL CHECK (quantity > 0),
+    from_location text REFERENCES location,        -- null: from outside
+    to_location   text REFERENCES location,        -- null: to outside
+    biz_step    text NOT NULL,
+    disposition text NOT NULL,
+    reason      text NOT NULL DEFAULT '',
+    actor       text NOT NULL,                     -- person:<name>, token:<name>, portal:<name>
+    event_time  timestamptz NOT NULL,
+    record_time timestamptz NOT NULL,
+    FOREIGN KEY (gtin, lot) REFERENCES lot,
+    CHECK (from_location IS DISTINCT FROM to_location)
+);
+CREATE INDEX movement_by_lot ON movement (gtin, lot, id);
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only: correct with a new row', TG_TABLE_NAME USING ERRCODE = 'QM001';
+END $$;
+CREATE TRIGGER movement_is_append_only BEFORE UPDATE OR DELETE ON movement
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER movement_is_never_emptied BEFORE TRUNCATE ON movement
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- The ledger's sums, kept in the transaction that writes the movement.
+CREATE TABLE stock (
+    location text NOT NULL REFERENCES location,
+    gtin     text NOT NULL,
+    lot      text NOT NULL,
+    quantity bigint NOT NULL CHECK (quantity >= 0),
+    PRIMARY KEY (location, gtin, lot),
+    FOREIGN KEY (gtin, lot) REFERENCES lot
+);
+
+-- Receiving ---------------------------------------------------------------------------------------------------------------
+CREATE TABLE shipment (
+    shipment  text PRIMARY KEY,                    -- the supplier's advice number
+    supplier  text NOT NULL,
+    gate      text NOT NULL REFERENCES location,
+    due_from  timestamptz NOT NULL,
+    due_until timestamptz NOT NULL,
+    state     text NOT NULL DEFAULT 'expected' CHECK (state IN ('expected', 'receiving', 'received', 'cancelled')),
+    CHECK (due_until > due_from)
+);
+
+CREATE TABLE shipment_line (
+    shipment text NOT NULL REFERENCES shipment,
+    line     integer NOT NULL,
+    gtin     text NOT NULL REFERENCES product,
+    lot      text NOT NULL,
+    expiry   date,
+    quantity integer NOT NULL CHECK (quantity > 0),
+    PRIMARY KEY (shipment, line)
+);
+
+CREATE TABLE receipt (
+    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    gate      text NOT NULL REFERENCES location,
+    shipment  text REFERENCES shipment,            -- null: nothing was expected at that gate
+    state     text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'posted')),
+    verdict   text CHECK (verdict IN ('clean', 'discrepancy')),
+    opened_at timestamptz NOT NULL,                -- event time of the first passage
+    last_passage_at timestamptz NOT NULL,
+    recorded_at timestamptz,                       -- when the newest passage or scan was recorded
+    posted_at timestamptz
+);
+CREATE INDEX receipt_by_gate ON receipt (gate, id DESC);
+CREATE INDEX receipt_by_shipment ON receipt (shipment, id);
+-- Two stand open at a gate when an agent tells late of two lorries at once: each closes for itself.
+CREATE INDEX receipt_open ON receipt (gate) WHERE state = 'open';
+
+-- One tag or scan that passed while a receipt was open. A tag counts once in a receipt, however often it is seen.
+CREATE TABLE receipt_item (
+    receipt   bigint NOT NULL REFERENCES receipt,
+    code      text NOT NULL,                       -- pure identity URI, raw tag URI, or a barcode's element string
+    epc_hex   text,
+    gtin      text,
+    lot       text,                                -- as judged: what the code says, else the shipment line it fills
+    serial    text,                                -- null: the code names no single unit, so it counts nothing
+    carried_lot    text,                           -- what the code itself says
+    carried_expiry date,
+    finding   text NOT NULL CHECK (finding IN ('expected', 'over', 'wrong_product', 'unknown_tag', 'doubled_serial', 'expired')),
+    seen_at   timestamptz NOT NULL,
+    confidence double precision NOT NULL,
+    PRIMARY KEY (receipt, code)
+);
+CREATE INDEX receipt_item_by_serial ON receipt_item (gtin, serial) WHERE serial IS NOT NULL;
+
+-- Every passage, whatever came of it.
+CREATE TABLE passage (
+    agent      text NOT NULL,
+    boot       text NOT NULL,
+    seq        bigint NOT NULL,
+    item       integer NOT NULL,                   -- index in the batch
+    site       text NOT NULL,
+    portal     text NOT NULL,
+    epc_hex    text NOT NULL,
+    direction  text NOT NULL,
+    first_seen timestamptz NOT NULL,
+    last_seen  timestamptz NOT NULL,
+    reads      integer NOT NULL,
+    peak_rssi_dbm double precision,
+    confidence double precision NOT NULL,
+    tag_group  text NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (site, agent, boot, seq, item)
+);
+CREATE INDEX passage_by_portal ON passage (site, portal, first_seen);
+
+CREATE TABLE barcode_scan (
+    agent      text NOT NULL,
+    boot       text NOT NULL,
+    seq        bigint NOT NULL,
+    item       integer NOT NULL,
+    site       text NOT NULL,
+    read_point text NOT NULL,
+    scanned    text NOT NULL,
+    at         timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (site, agent, boot, seq, item)
+);
+
+-- Dispatch ----------------------------------------------------------------------------------------------------------------
+CREATE TABLE vehicle (
+    vehicle   text PRIMARY KEY,
+    site      text NOT NULL REFERENCES site,       -- its depot
+    name_zh   text NOT NULL,
+    name_en   text NOT NULL,
+    tracker_site text NOT NULL,                    -- the position series: site and device of its tracker
+    tracker   text NOT NULL,
+    capacity  integer NOT NULL CHECK (capacity > 0),   -- cartons
+    cold_box  boolean NOT NULL DEFAULT false,
+    speed_mps double precision NOT NULL CHECK (speed_mps > 0),  -- mean on the road, for travel times
+    shift_from timestamptz NOT NULL,
+    shift_until timestamptz NOT NULL,
+    tracker_id integer GENERATED ALWAYS AS IDENTITY UNIQUE,     -- key of the position series
+    UNIQUE (tracker_site, tracker),
+    CHECK (shift_until > shift_from)
+);
+
+-- The newest fix by event time; a late fix never moves it back.
+CREATE TABLE vehicle_live (
+    vehicle   text PRIMARY KEY REFERENCES vehicle,
+    at        timestamptz NOT NULL,
+    latitude  double precision NOT NULL,
+    longitude double precision NOT NULL,
+    speed_mps double precision,
+    course_deg double precision,
+    recorded_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE TABLE destination (
+    destination text PRIMARY KEY,
+    name_zh   text NOT NULL,
+    name_en   text NOT NULL,
+    latitude  double precision NOT NULL CHECK (latitude BETWEEN -90 AND 90),
+    longitude double precision NOT NULL CHECK (longitude BETWEEN -180 AND 180)
+);
+
+CREATE TABLE delivery_order (
+    id          text PRIMARY KEY,
+    site        text NOT NULL REFERENCES site,     -- the depot that serves it
+    destination text NOT NULL REFERENCES destination,
+    window_from timestamptz NOT NULL,
+    window_until timestamptz NOT NULL,
+    service_s   integer NOT NULL CHECK (service_s >= 0),
+    demand      integer NOT NULL CHECK (demand > 0),   -- cartons
+    needs_cold_box boolean NOT NULL DEFAULT false,
+    priority    integer NOT NULL DEFAULT 50 CHECK (priority BETWEEN 0 AND 100),
+    state       text NOT NULL DEFAULT 'planned_for' CHECK (state IN ('planned_for', 'loaded', 'arrived', 'delivered', 'cancelled')),
+    arrived_at  timestamptz,
+    delivered_at timestamptz,
+    created_at  timestamptz NOT NULL,
+    CHECK (window_until > window_from)
+);
+
+CREATE TABLE delivery_order_line (
+    order_id text NOT NULL REFERENCES delivery_order,
+    line     integer NOT NULL,
+    gtin     text NOT NULL REFERENCES product,
+    quantity integer NOT NULL CHECK (quantity > 0),
+    PRIMARY KEY (order_id, line)
+);
+
+CREATE TABLE plan (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    site       text NOT NULL REFERENCES site,
+    state      text NOT NULL CHECK (state IN ('proposed', 'active', 'superseded', 'rejected')),
+    trigger    text NOT NULL CHECK (trigger IN ('day', 'lateness', 'new_order', 'manual')),
+    replaces   bigint REFERENCES plan,
+    reasons    jsonb NOT NULL DEFAULT '[]',        -- [{"code", "vehicle"?, "order"?, "late_s"?}] turned into words by the screen
+    engine     text NOT NULL,
+    elapsed_s  double precision NOT NULL,
+    distance_m bigint NOT NULL,
+    unserved   jsonb NOT NULL DEFAULT '[]',        -- [{"order", "reason"}]
+    made_at    timestamptz NOT NULL,
+    decided_at timestamptz,
+    decided_by text
+);
+CREATE UNIQUE INDEX plan_one_active_per_site ON plan (site) WHERE state = 'active';
+CREATE UNIQUE INDEX plan_one_proposed_per_site ON plan (site) WHERE state = 'proposed';
+
+CREATE TABLE plan_stop (
+    plan       bigint NOT NULL REFERENCES plan,
+    vehicle    text NOT NULL REFERENCES vehicle,
+    place      integer NOT NULL,                   -- order on the route, from 0
+    order_id   text NOT NULL REFERENCES delivery_order,
+    arrival_at timestamptz NOT NULL,
+    start_at   timestamptz NOT NULL,
+    departure_at timestamptz NOT NULL,
+    lateness_s integer NOT NULL DEFAULT 0,
+    PRIMARY KEY (plan, vehicle, place),
+    UNIQUE (plan, order_id)
+);
+
+-- People and programs -----------------------------------------------------------------------------------------------------
+CREATE TABLE person (
+    name       text PRIMARY KEY CHECK (name ~ '^[a-z0-9][a-z0-9._-]{1,63}$'),
+    role       text NOT NULL CHECK (role IN ('gate', 'storekeeper', 'dispatcher', 'driver', 'maintainer', 'auditor', 'admin')),
+    password_hash text NOT NULL,
+    language   text NOT NULL DEFAULT 'zh-CN' CHECK (language IN ('zh-CN', 'en')),
+    vehicle    text REFERENCES vehicle,            -- a driver's
+    disabled   boolean NOT NULL DEFAULT false
+);
+
+CREATE TABLE session (
+    token_sha256 bytea PRIMARY KEY,
+    person     text NOT NULL REFERENCES person,
+    csrf       text NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL
+);
+
+CREATE TABLE api_token (
+    token_sha256 bytea PRIMARY KEY,
+    name       text NOT NULL UNIQUE,
+    role       text NOT NULL CHECK (role IN ('gate', 'storekeeper', 'dispatcher', 'driver', 'maintainer', 'auditor', 'admin')),
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz
+);
+
+CREATE TABLE login_attempt (
+    name   text NOT NULL,
+    origin text NOT NULL,                          -- the client's address; of IPv6 its /64 network
+    at     timestamptz NOT NULL,
+    ok     boolean NOT NULL
+);
+CREATE INDEX login_attempt_recent ON login_attempt (name, at);
+
+-- Going out ---------------------------------------------------------------------------------------------------------------
+-- Written in the transaction that changed the state. `place` is given at the very end of that transaction, one transaction at a time,
+-- so places are committed in their order: a reader that has seen place n will never find one below n later.
+CREATE SEQUENCE outgoing_place;
+CREATE TABLE outgoing (
+    id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    place   bigint UNIQUE,
+    kind    text NOT NULL,                         -- alert, receipt, plan, order, stock, device, rejection
+    subject text NOT NULL,                         -- the id of the thing
+    site    text,
+    payload jsonb NOT NULL DEFAULT '{}',
+    at      timestamptz NOT NULL
+);
+CREATE FUNCTION place_outgoing() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    -- Deferred to the commit, when every other lock of the transaction is held already: nobody who waits here is waited for.
+    PERFORM pg_advisory_xact_lock(hashtextextended('quartermaster.outgoing', 0));
+    UPDATE outgoing SET place = nextval('outgoing_place') WHERE id = NEW.id;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER outgoing_in_order AFTER INSERT ON outgoing DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION place_outgoing();
+
+-- How far each reader of `outgoing` has come.
+CREATE TABLE outgoing_reader (
+    reader text PRIMARY KEY,
+    place  bigint NOT NULL
+);
+
+-- One row a notification that left, by channel: sent once for one change of state.
+CREATE TABLE notification (
+    outgoing bigint NOT NULL,
+    channel  text NOT NULL,
+    sent_at  timestamptz,
+    attempts integer NOT NULL DEFAULT 0,
+    last_error text,
+    PRIMARY KEY (outgoing, channel)
+);
+
+-- Readings on their way to the mirror, as InfluxDB line protocol; only filled when a mirror is configured.
+CREATE TABLE mirror_queue (
+    id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    lines bytea NOT NULL
+);
