@@ -1,0 +1,1 @@
+"""One module a noun: its JSON shapes and its routes."""

@@ -1,0 +1,84 @@
+"""Agents, devices, and the messages that were not taken as facts."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from api.auth import allowed
+from api.context import Db
+from api.permissions import Permission
+from api.shapes import LIST_DEFAULT, Filter, Limit, Moment, Told
+from hub.services import directory
+
+router = APIRouter(tags=["devices"])
+
+
+class Agent(Told):
+    """The program beside the devices of a site. `online` is null when it never said."""
+
+    site: str
+    agent: str
+    online: bool | None
+    status_at: Moment | None
+    boot: str | None = Field(description="The life of its outbox")
+    version: str | None
+    outbox_batches: int = Field(description="Batches that wait to be sent")
+    last_batch_at: Moment | None
+    clock_skew_s: float | None = Field(description="How far its clock is ahead")
+
+
+class DeviceSeries(Told):
+    """One quantity a device measures, and the newest value."""
+
+    series_id: int
+    quantity: Literal["celsius", "humidity_percent"]
+    value: float | None
+    at: Moment | None
+
+
+class Device(Told):
+    """A reader, sensor or tracker. A `location` of null is a device nobody has described yet."""
+
+    site: str
+    device: str
+    location: str | None
+    state: Literal["online", "offline", "fault"]
+    state_at: Moment | None
+    detail: str
+    counts: dict[str, int] = Field(description="Frames taken and refused, by kind, since its agent began")
+    series: list[DeviceSeries]
+    agents: list[str] = Field(description="Agents of its site")
+    agent_online: bool | None = Field(description="False while an agent of its site is away: its state is then what it last said")
+
+
+class Rejection(Told):
+    """A message kept whole with the reason it was not taken; nothing else was held up by it."""
+
+    id: int
+    topic: str
+    reason: str
+    agent: str | None
+    boot: str | None
+    seq: int | None
+    received_at: Moment
+    size: int = Field(description="Bytes")
+    start: str = Field(description="Its beginning, as text")
+
+
+@router.get("/devices", summary="Devices", dependencies=[Depends(allowed(Permission.DEVICES_READ))])
+async def devices(db: Db, site: Filter = None) -> list[Device]:
+    """By site and name."""
+    return [Device.model_validate(row) for row in await directory.list_devices(db, site=site)]
+
+
+@router.get("/agents", summary="Agents", dependencies=[Depends(allowed(Permission.DEVICES_READ))])
+async def agents(db: Db, site: Filter = None) -> list[Agent]:
+    """By site and name."""
+    return [Agent.model_validate(row) for row in await directory.list_agents(db, site=site)]
+
+
+@router.get("/rejections", summary="Rejected messages", dependencies=[Depends(allowed(Permission.REJECTIONS_READ))])
+async def rejections(db: Db, limit: Limit = LIST_DEFAULT) -> list[Rejection]:
+    """Newest first."""
+    return [Rejection.model_validate(row) for row in await directory.list_rejections(db, limit=limit)]

@@ -1,0 +1,8 @@
+/** Starts the app. */
+import { createApp } from 'vue'
+import App from './App.vue'
+import { i18n } from './i18n'
+import { router } from './router'
+import './theme/app.css'
+
+createApp(App).use(i18n).use(router).mount('#app')
