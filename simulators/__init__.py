@@ -1,0 +1,1 @@
+"""A seeded, clock-driven world that answers in the devices' own bytes."""
