@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -72,7 +73,8 @@ async def sign_in(browser: Browser, demo: Demo, role: str, *, chinese: bool, pho
     await page.fill("#login-name", role)
     await page.fill("#login-password", demo.passwords[role])
     await page.keyboard.press("Enter")
-    await expect(page.locator("h1")).to_be_visible(timeout=WAIT_MS)
+    # The login page has a heading too: going on before the answer came would leave the page without a session.
+    await page.wait_for_url(lambda url: not urlsplit(url).path.startswith("/login"), timeout=WAIT_MS)
     return page
 
 
