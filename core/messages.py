@@ -18,7 +18,8 @@ MAX_BATCH_ITEMS: Final = 5_000
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?\Z")]
 AwareTime = Annotated[datetime, Meta(tz=True)]
 EpcHex = Annotated[str, Meta(pattern=r"^([0-9A-F]{4}){1,62}\Z")]
-Quantity = Literal["celsius", "humidity_percent"]
+Quantity = Literal["celsius", "humidity_percent", "pressure_pa", "battery_volts", "battery_percent"]
+Input = Literal["door_open", "mains_power", "photo_eye", "water_leak", "alarm_output"]
 Direction = Literal["in", "out", "none"]
 SeriesIndex = Annotated[int, Meta(ge=0)]
 Microseconds = Annotated[int, Meta(ge=-62_135_596_800_000_000, le=253_402_300_799_999_999)]  # the years 1 to 9999
@@ -70,7 +71,10 @@ class BarcodeScan(Struct, frozen=True, tag="barcode", tag_field="kind"):
 
 
 class Position(Struct, frozen=True, tag="position", tag_field="kind"):
-    """Where a vehicle's tracker was. `hdop` has no unit; `course_deg` is clockwise from true north."""
+    """Where a vehicle's tracker was. `hdop` has no unit; `course_deg` is clockwise from true north.
+
+    Latitude and longitude are degrees in `coordinate_system`; `accuracy_m` is the radius the tracker itself claims.
+    """
 
     tracker: Name
     at: AwareTime
@@ -81,6 +85,7 @@ class Position(Struct, frozen=True, tag="position", tag_field="kind"):
     satellites: Annotated[int, Meta(ge=0)] | None = None
     hdop: Annotated[float, Meta(ge=0)] | None = None
     coordinate_system: Literal["wgs84", "gcj02"] = "wgs84"
+    accuracy_m: Annotated[float, Meta(ge=0)] | None = None
 
 
 class DeviceStatus(Struct, frozen=True, tag="device_status", tag_field="kind"):
@@ -93,7 +98,18 @@ class DeviceStatus(Struct, frozen=True, tag="device_status", tag_field="kind"):
     counts: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-Item = Readings | TagPassage | BarcodeScan | Position | DeviceStatus
+class StateChange(Struct, frozen=True, tag="state", tag_field="kind"):
+    """Something with two states at a device, at a moment: `on` is true while the door is open, the mains are there, the eye is
+    interrupted, water stands, the alarm sounds. Told when it changes, and when the agent begins.
+    """
+
+    device: Name
+    input: Input
+    on: bool
+    at: AwareTime
+
+
+Item = Readings | TagPassage | BarcodeScan | Position | DeviceStatus | StateChange
 
 
 class Batch(Struct, frozen=True):

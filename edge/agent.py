@@ -17,9 +17,11 @@ from edge.clock import Clock
 from edge.health import Health
 from edge.line import Line
 from edge.outbox import FILE_NAME, Outbox
+from edge.port_url import is_topic
 from edge.ports import Port, open_port
 from edge.presence import Presence
 from edge.settings import Device, EdgeSettings
+from edge.subscription import Subscription
 from edge.uplink import Uplink
 from edge.writer import Writer
 
@@ -68,8 +70,17 @@ class Agent:
         self.writer.on_commit = self.uplink.wake
         self.lines = [
             Line(devices, self.writer, self.clock, stop=self._stop_lines, open_line=open_line)
-            for devices in _by_port(settings.devices)
+            for devices in _by_port(device for device in settings.devices if not is_topic(device.port))
         ]
+        self.subscription = self._subscribe([device for device in settings.devices if is_topic(device.port)])
+
+    def _subscribe(self, devices: list[Device]) -> Subscription | None:
+        broker = self._settings.local_broker
+        if not devices or broker is None:
+            return None
+        return Subscription(
+            devices, broker, address=self._settings.address, writer=self.writer, clock=self.clock, stop=self._stop_lines
+        )
 
     def stop(self) -> None:
         """Asks for a clean end: everything seen is committed, what can be sent at once is sent, statuses say offline."""
@@ -82,6 +93,8 @@ class Agent:
             self._await_outbox(writer)
             workers = [self._begin("uplink", self.uplink.run)]
             workers += [self._begin(f"port {line.url}", line.run) for line in self.lines]
+            if self.subscription is not None:
+                workers.append(self._begin(f"local broker {self.subscription.url}", self.subscription.run))
             log.info("agent_started site=%s agent=%s boot=%s ports=%d", *self._identity(), len(self.lines))
             try:
                 while not self._asked_to_stop.wait(SUPERVISE_S) and writer.crash is None:
@@ -221,7 +234,7 @@ def _join(workers: Iterable[Worker], patience_s: float) -> None:
         worker.thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _by_port(devices: tuple[Device, ...]) -> list[list[Device]]:
+def _by_port(devices: Iterable[Device]) -> list[list[Device]]:
     ports: dict[str, list[Device]] = {}
     for device in devices:
         ports.setdefault(device.port, []).append(device)

@@ -9,7 +9,18 @@ from typing import Any, BinaryIO, Final, TextIO
 from core import barcode
 from core.errors import ConfigurationError
 from edge.drivers import load_driver
-from edge.drivers.observations import Fault, Fix, Measured, Observation, Scan, TagRead
+from edge.drivers.observations import (
+    Fault,
+    Fix,
+    Identity,
+    Measured,
+    Observation,
+    PortChanged,
+    Scan,
+    Setting,
+    Switched,
+    TagRead,
+)
 from edge.drivers.protocol import DeviceOptions
 
 ALIASES: Final = {"modbus": "xymd02"}
@@ -34,6 +45,9 @@ def run_decode(driver: str, stream: BinaryIO, out: TextIO, *, unit_id: int = 1, 
         taken += len(chunk)
         lines += _tell(device.feed(chunk, moment), pending, out)
     lines += _tell(device.flush(moment), pending, out)
+    if held := device.pending_bytes():
+        device.counts["unfinished_frame"] += 1
+        sys.stderr.write(f"unfinished_frame: the capture ends inside a frame, of which {held} bytes are there\n")
     if not taken:
         sys.stderr.write(f"{driver}: no bytes: the capture is empty\n")
         return 1
@@ -71,24 +85,63 @@ def _tell(observations: list[Observation], pending: dict[str, Any], out: TextIO)
     return lines
 
 
-def as_line(observation: TagRead | Scan | Fix) -> dict[str, Any]:
+Told = TagRead | Scan | Fix | Switched | PortChanged | Setting | Identity
+
+
+def as_line(observation: Told) -> dict[str, Any]:
     """The fields of one line: an EPC as read, a barcode as parsed, a fix in degrees and metres a second."""
-    if isinstance(observation, TagRead):
-        return {"epc": observation.epc, "antenna": observation.antenna, "rssi_dbm": observation.rssi_dbm}
-    if isinstance(observation, Fix):
-        return {
-            "time": observation.at.isoformat().replace("+00:00", "Z"),
-            "latitude": round(observation.latitude, 7),
-            "longitude": round(observation.longitude, 7),
-            "speed_mps": None if observation.speed_mps is None else round(observation.speed_mps, 4),
-            "course_deg": observation.course_deg,
-            "fix": True,
-            "satellites": observation.satellites,
-            "hdop": observation.hdop,
-        }
-    code = barcode.parse(observation.text)
+    match observation:
+        case TagRead():
+            return _tag_line(observation)
+        case Fix():
+            return _fix_line(observation)
+        case Scan(text):
+            return _scan_line(text)
+        case Switched(name, on):
+            return {"input": name, "on": on}
+        case PortChanged(port, on):
+            return {"port": port, "on": on}
+        case Setting(name, value):
+            return {"setting": name, "value": value}
+        case Identity(model, firmware):
+            return {"model": model, "firmware": firmware}
+
+
+def _tag_line(read: TagRead) -> dict[str, Any]:
+    line: dict[str, Any] = {"epc": read.epc, "antenna": read.antenna, "rssi_dbm": read.rssi_dbm}
+    if read.first_seen is not None:
+        line["first_seen"] = _utc(read.first_seen)
+    if read.phase_deg is not None:
+        line["phase_deg"] = read.phase_deg
+    return line
+
+
+def _fix_line(fix: Fix) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "time": _utc(fix.at),
+        "latitude": round(fix.latitude, 7),
+        "longitude": round(fix.longitude, 7),
+        "speed_mps": None if fix.speed_mps is None else round(fix.speed_mps, 4),
+        "course_deg": fix.course_deg,
+        "fix": True,
+        "satellites": fix.satellites,
+        "hdop": fix.hdop,
+    }
+    if fix.accuracy_m is not None:
+        line["accuracy_m"] = fix.accuracy_m
+    if fix.coordinate_system != "wgs84":
+        line["coordinate_system"] = fix.coordinate_system
+    return line
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _scan_line(text: str) -> dict[str, Any]:
+    code = barcode.parse(text)
     return {
-        "text": observation.text,
+        "text": text,
         "symbology": code.symbology,
         "gtin": code.gtin,
         "lot": code.lot,

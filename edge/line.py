@@ -4,19 +4,16 @@ import logging
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from core.errors import Unavailable
-from core.messages import BarcodeScan, Position, Series
 from edge.clock import Clock, Instant
-from edge.drivers import load_driver
-from edge.drivers.observations import Fault, Fix, Measured, Observation, Scan, TagRead
-from edge.health import Health
+from edge.drivers.observations import Observation
 from edge.ports import Port
 from edge.settings import Device
-from edge.writer import Delivery, PortalRead, Reading, Ticket, Writer
+from edge.station import Station
+from edge.writer import Writer
 
 SILENCE_S: Final = 0.1
 """Real seconds without a byte after which a driver is told to finish what it holds."""
@@ -28,23 +25,6 @@ OFFLINE_AFTER: Final = 3
 """Polls or start commands in a row without a byte in answer."""
 
 log = logging.getLogger(__name__)
-
-
-class Station:
-    """One device on a line: its driver, its health, and the ticket of what it said last."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-        self.driver = load_driver(device.driver)(device.options)
-        self.health = Health(device.name)
-        self.counts: Counter[str] = Counter()
-        self.ticket: Ticket | None = None
-        self.due_at = 0.0
-        self.unanswered = 0
-
-    def totals(self) -> dict[str, int]:
-        """Counters of the driver and of the line."""
-        return {name: count for name, count in (self.driver.counts + self.counts).items() if count}
 
 
 class Line:
@@ -59,9 +39,8 @@ class Line:
         stop: threading.Event,
         open_line: Callable[[str, int], Port],
     ) -> None:
-        self.stations = [Station(device) for device in devices]
+        self.stations = [Station(device, writer, clock) for device in devices]
         self.url, self.baud = devices[0].port, devices[0].baud
-        self._writer = writer
         self._clock = clock
         self._stop = stop
         self._open_line = open_line
@@ -94,6 +73,7 @@ class Line:
             if not self._failures:
                 self._tell_open()
             for station in self.stations:
+                station.begin()
                 station.counts["opened"] += 1
             if self.stations[0].device.polled:
                 self._ask(port)
@@ -120,7 +100,6 @@ class Line:
     def _listen(self, port: Port, station: Station) -> None:
         """A device that speaks by itself."""
         self._start(port, station)
-        restart_after_s = station.driver.restart_after_s
         while not self._stop.is_set():
             data = port.read(SILENCE_S)
             now = self._clock.instant()
@@ -132,12 +111,23 @@ class Line:
                 self._deliver(station, station.driver.feed(data, now.at), now)
             else:
                 self._deliver(station, station.driver.flush(now.at), now)
-                if restart_after_s is not None and time.monotonic() - self._heard_at > restart_after_s:
-                    station.counts["restarts"] += 1
-                    self._start(port, station)
-                    self._count_unanswered(station)
+                self._watch_silence(port, station)
+            for reply in station.driver.replies():
+                port.write(reply)
             self._judge(observed=False)
-            self._tell(station)
+            station.tell()
+
+    def _watch_silence(self, port: Port, station: Station) -> None:
+        """Starts a silent device again, or gives its line up. Raises Unavailable."""
+        silent_s = time.monotonic() - self._heard_at
+        restart_after_s, hang_up_after_s = station.driver.restart_after_s, station.driver.hang_up_after_s
+        if hang_up_after_s is not None and silent_s > hang_up_after_s:
+            station.counts["hung_up"] += 1
+            raise Unavailable(f"port {self.url!r}: not a byte for {silent_s:.1f} s, {hang_up_after_s:g} are the most")
+        if restart_after_s is not None and silent_s > restart_after_s:
+            station.counts["restarts"] += 1
+            self._start(port, station)
+            self._count_unanswered(station)
 
     def _start(self, port: Port, station: Station) -> None:
         for command in station.driver.start_commands():
@@ -158,7 +148,7 @@ class Line:
                 station.due_at = max(station.due_at + interval_s, time.monotonic())
             self._judge(observed=False)
             for each in self.stations:
-                self._tell(each)
+                each.tell()
 
     def _is_safe(self, station: Station) -> bool:
         """True when the last answer is committed: the next poll tells the device so."""
@@ -176,6 +166,8 @@ class Line:
             data = port.read(left)
             now = self._clock.instant()
             observations = station.driver.feed(data, now.at)
+            for reply in station.driver.replies():
+                port.write(reply)
         if observations:
             station.unanswered = 0
             self._deliver(station, observations, now)
@@ -190,55 +182,12 @@ class Line:
             station.health.note("offline", f"no answer on {self.url}")
 
     def _deliver(self, station: Station, observations: Sequence[Observation], now: Instant) -> None:
-        if not observations:
-            return
-        self._judge(observed=True)
-        faults = [observation for observation in observations if isinstance(observation, Fault)]
-        if faults:
-            station.health.note("fault", f"{faults[-1].code}: {faults[-1].detail}")
-        else:
-            station.health.note("online")
-        deliveries = [delivery for each in observations if (delivery := self._translate(station.device, each, now)) is not None]
-        if deliveries:
-            station.ticket = self._writer.deliver(deliveries)
-
-    def _translate(self, device: Device, observation: Observation, now: Instant) -> Delivery | None:
-        match observation:
-            case TagRead() if device.portal is not None:
-                return PortalRead(device.portal, observation, now.shift)
-            case Scan(text, read_at) if device.read_point is not None:
-                return BarcodeScan(device.read_point, text, read_at)
-            case Measured(quantity, value, read_at):
-                return Reading(Series(device.name, quantity), read_at, value)  # type: ignore[arg-type]  # judged by the outbox
-            case Fix():
-                return _position(device.name, observation)
-            case Fault():
-                return None
-        raise TypeError(f"device {device.name}: nothing is set up for {observation!r}")
-
-    def _tell(self, station: Station) -> None:
-        status = station.health.due(station.totals(), self._clock.now(), real_s=time.monotonic())
-        if status is not None:
-            log.info(
-                "device_state device=%s state=%s detail=%r counts=%s", status.device, status.state, status.detail, status.counts
-            )
-            self._writer.tell(status)
+        if observations:
+            self._judge(observed=True)
+            station.deliver(observations, now)
 
     def _all_offline(self, reason: str) -> None:
         for station in self.stations:
             station.counts["lost"] += self._is_open
             station.health.note("offline", reason)
-            self._tell(station)
-
-
-def _position(tracker: str, fix: Fix) -> Position:
-    return Position(
-        tracker=tracker,
-        at=fix.at,
-        latitude=fix.latitude,
-        longitude=fix.longitude,
-        speed_mps=fix.speed_mps,
-        course_deg=fix.course_deg,
-        satellites=fix.satellites,
-        hdop=fix.hdop,
-    )
+            station.tell()

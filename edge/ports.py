@@ -1,17 +1,20 @@
 """How bytes reach and leave a device: serial lines and their network stand-ins, by URL.
 
 `socket://host:port` is spoken here directly: pyserial's own handler throws away what the peer sent on connecting, loses the
-bytes before an end of stream, and sleeps while closing. Every other URL (`/dev/...`, `rfc2217://`, `loop://`) goes to pyserial.
+bytes before an end of stream, and sleeps while closing. `file:///...` is a file of the kernel. Every other URL (`/dev/...`,
+`rfc2217://`, `loop://`) goes to pyserial.
 """
 
 import select
 import socket
+from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import serial
 
 from core.errors import ConfigurationError, Unavailable
+from edge.port_url import FILE_SCHEME
 
 CONNECT_TIMEOUT_S: Final = 5.0
 WRITE_TIMEOUT_S: Final = 2.0
@@ -43,6 +46,8 @@ def open_port(url: str, baud: int) -> Port:
     """
     if url.startswith("socket://"):
         return _SocketPort(url)
+    if url.startswith(FILE_SCHEME):
+        return _FilePort(url)
     try:
         return _SerialPort(url, serial.serial_for_url(url, baud, timeout=SLICE_S, write_timeout=WRITE_TIMEOUT_S))
     except ValueError as error:
@@ -87,6 +92,33 @@ class _SocketPort:
 
     def close(self) -> None:
         self._socket.close()
+
+
+class _FilePort:
+    """A file of the kernel (`/sys/...`): `write` asks, the next `read` is what the file says then."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._path = Path(url.removeprefix(FILE_SCHEME))
+        self._asked = False
+        if not self._path.is_file():
+            raise Unavailable(f"port {url!r}: there is no such file; is the device plugged in and its kernel module loaded?")
+
+    def read(self, timeout_s: float) -> bytes:  # noqa: ARG002  the kernel answers, or takes its time
+        if not self._asked:
+            return b""
+        self._asked = False
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                return file.read(MAX_READ_BYTES)
+        except OSError as error:
+            raise Unavailable(f"port {self._url!r}: {error.strerror}") from error
+
+    def write(self, data: bytes) -> None:  # noqa: ARG002  there is nothing to say to it
+        self._asked = True
+
+    def close(self) -> None:
+        self._asked = False
 
 
 class _SerialPort:

@@ -19,7 +19,7 @@ from edge.clock import choose_scale
 from edge.drivers import load_driver
 from edge.drivers.observations import Observation, Scan, TagRead
 from edge.drivers.protocol import DeviceOptions, ReaderDriver
-from edge.port_url import check_port
+from edge.port_url import TOPIC_SCHEME, check_port, is_topic
 from edge.presence import EPOCH, PortalRule
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
@@ -52,6 +52,10 @@ class UplinkTable(Struct, frozen=True, kw_only=True):
     ca_file: Text | None = None
 
 
+class LocalBrokerTable(UplinkTable, frozen=True, kw_only=True):
+    """`[local_broker]`: where devices of this site that speak MQTT publish (ports `mqtt:<topic>`)."""
+
+
 class ClockTable(Struct, frozen=True, kw_only=True):
     """`[clock]`, simulations only."""
 
@@ -59,7 +63,10 @@ class ClockTable(Struct, frozen=True, kw_only=True):
 
 
 class DeviceTable(Struct, frozen=True, kw_only=True):
-    """One of `[[devices]]`. `baud` and `interval_s` (scenario seconds between polls) have the driver's defaults."""
+    """One of `[[devices]]`. `baud` and `interval_s` (scenario seconds between polls) have the driver's defaults.
+
+    `options` are the driver's own; see its `Options`.
+    """
 
     name: Name
     driver: Text
@@ -70,6 +77,7 @@ class DeviceTable(Struct, frozen=True, kw_only=True):
     unit_id: Annotated[int, Meta(ge=1, le=247)] = 1
     antenna: Antenna | None = None
     interval_s: Seconds | None = None
+    options: dict[str, Any] = {}
 
 
 class PortalTable(Struct, frozen=True, kw_only=True):
@@ -89,6 +97,7 @@ class Document(Struct, frozen=True, kw_only=True):
 
     agent: AgentTable
     uplink: UplinkTable
+    local_broker: LocalBrokerTable | None = None
     clock: ClockTable = ClockTable()
     devices: list[DeviceTable] = []
     portals: list[PortalTable] = []
@@ -129,6 +138,7 @@ class EdgeSettings(Struct, frozen=True, kw_only=True):
     state_dir: Path
     outbox_cap_bytes: int
     broker: Broker
+    local_broker: Broker | None
     scale: TimeScale
     devices: tuple[Device, ...]
     portals: tuple[PortalRule, ...]
@@ -164,11 +174,14 @@ def parse_settings(table: dict[str, Any], environ: Mapping[str, str]) -> EdgeSet
     portals = {portal.name for portal in document.portals}
     devices = tuple(_device(f"devices[{index}]", each, portals) for index, each in enumerate(document.devices))
     _check_shared_ports(devices)
+    local_broker = None if document.local_broker is None else _broker("local_broker", document.local_broker)
+    _check_local_broker(devices, has_broker=local_broker is not None)
     return EdgeSettings(
         address=AgentAddress(document.agent.site, document.agent.name),
         state_dir=Path(document.agent.state_dir),
         outbox_cap_bytes=document.agent.outbox_max_mb * 1024 * 1024,
-        broker=_broker(document.uplink),
+        broker=_broker("uplink", document.uplink),
+        local_broker=local_broker,
         scale=choose_scale(document.clock.time_scale, environ),
         devices=devices,
         portals=tuple(_portal(f"portals[{index}]", each) for index, each in enumerate(document.portals)),
@@ -178,6 +191,7 @@ def parse_settings(table: dict[str, Any], environ: Mapping[str, str]) -> EdgeSet
 _TABLES: Final[dict[str, type[Struct]]] = {
     "agent": AgentTable,
     "uplink": UplinkTable,
+    "local_broker": LocalBrokerTable,
     "clock": ClockTable,
     "devices": DeviceTable,
     "portals": PortalTable,
@@ -230,7 +244,13 @@ def _device(path: str, table: DeviceTable, portals: set[str]) -> Device:
         check_port(table.port)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}.port: {error}") from error
-    options = DeviceOptions(unit_id=table.unit_id, antenna=table.antenna)
+    options = DeviceOptions(
+        unit_id=table.unit_id,
+        antenna=table.antenna,
+        topic=table.port.removeprefix(TOPIC_SCHEME) if is_topic(table.port) else "",
+        own=_own_options(path, table, driver),
+    )
+    _check_kind_of_port(path, table, driver)
     _check_place(path, table, driver(options), portals)
     if table.interval_s is not None and not driver.polled:
         raise ConfigurationError(f"{path}.interval_s: driver {table.driver!r} speaks by itself and is not polled; leave it out")
@@ -262,11 +282,41 @@ def _says(driver: ReaderDriver, sample: Observation) -> bool:
     return True
 
 
+def _own_options(path: str, table: DeviceTable, driver: type[ReaderDriver]) -> Struct:
+    """The driver's own options. Raises ConfigurationError with the path of what is wrong."""
+    known = [field.encode_name for field in msgspec.structs.fields(driver.Options)]
+    for key in table.options:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"driver {table.driver!r} knows {', '.join(known) or 'none'}"
+            raise ConfigurationError(f"{path}.options.{key}: unknown key; {hint}")
+    try:
+        return msgspec.convert(table.options, driver.Options)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{path}.options.{_with_path_first(str(error))}") from error
+
+
+def _check_kind_of_port(path: str, table: DeviceTable, driver: type[ReaderDriver]) -> None:
+    if is_topic(table.port) and not driver.topics:
+        raise ConfigurationError(f"{path}.port: driver {table.driver!r} does not speak MQTT; name its line")
+    if driver.topics and table.port.startswith("/"):
+        raise ConfigurationError(f"{path}.port: driver {table.driver!r} speaks MQTT; write {TOPIC_SCHEME}<topic>")
+
+
+def _check_local_broker(devices: Iterable[Device], *, has_broker: bool) -> None:
+    for index, device in enumerate(devices):
+        if is_topic(device.port) and not has_broker:
+            raise ConfigurationError(f"local_broker: missing; devices[{index}].port is a topic, and no broker is named to hear it")
+
+
 def _check_place(path: str, table: DeviceTable, driver: ReaderDriver, portals: set[str]) -> None:
-    """A reader of tags must name its portal, one of barcodes its read point, and nobody else."""
-    for key, given in (("portal", table.portal), ("read_point", table.read_point)):
-        wanted = _says(driver, _SAMPLES[key])
-        if wanted and given is None:
+    """A reader of tags must name its portal, one of barcodes its read point, one of both either, and nobody else."""
+    places = {"portal": table.portal, "read_point": table.read_point}
+    can_say = {key: _says(driver, sample) for key, sample in _SAMPLES.items()}
+    has_one = any(places[key] is not None for key, can in can_say.items() if can)
+    for key, given in places.items():
+        wanted = can_say[key]
+        if wanted and given is None and not has_one:
             raise ConfigurationError(f"{path}.{key}: missing; driver {table.driver!r} needs one")
         if given is not None and not wanted:
             raise ConfigurationError(f"{path}.{key}: driver {table.driver!r} has no use for one; leave it out")
@@ -311,43 +361,43 @@ def _portal(path: str, table: PortalTable) -> PortalRule:
     )
 
 
-def _broker(table: UplinkTable) -> Broker:
+def _broker(path: str, table: UplinkTable) -> Broker:
     try:
         parts = urlsplit(table.url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ConfigurationError(f"uplink.url: {error}") from error
+        raise ConfigurationError(f"{path}.url: {error}") from error
     if parts.scheme not in PORTS or not host or parts.path not in ("", "/") or parts.query:
-        raise ConfigurationError("uplink.url: must be mqtt://<host>[:<port>] or mqtts://<host>[:<port>]")
+        raise ConfigurationError(f"{path}.url: must be mqtt://<host>[:<port>] or mqtts://<host>[:<port>]")
     if parts.username is not None or parts.password is not None:
-        raise ConfigurationError("uplink.url: name and password belong into uplink.username and uplink.password_file")
+        raise ConfigurationError(f"{path}.url: name and password belong into {path}.username and {path}.password_file")
     if table.ca_file is not None and parts.scheme != "mqtts":
-        raise ConfigurationError("uplink.ca_file: only used with mqtts://; change uplink.url or leave it out")
+        raise ConfigurationError(f"{path}.ca_file: only used with mqtts://; change {path}.url or leave it out")
     if table.ca_file is not None and not Path(table.ca_file).is_file():
-        raise ConfigurationError(f"uplink.ca_file: no file {table.ca_file!r}")
+        raise ConfigurationError(f"{path}.ca_file: no file {table.ca_file!r}")
     return Broker(
         host=host,
         port=port or PORTS[parts.scheme],
         tls=parts.scheme == "mqtts",
         username=table.username,
-        password=_password(table),
+        password=_password(path, table),
         ca_file=Path(table.ca_file) if table.ca_file is not None else None,
     )
 
 
-def _password(table: UplinkTable) -> str | None:
+def _password(path: str, table: UplinkTable) -> str | None:
     if table.password is not None and table.password_file is not None:
-        raise ConfigurationError("uplink.password_file: uplink.password is given as well; keep one of them")
+        raise ConfigurationError(f"{path}.password_file: {path}.password is given as well; keep one of them")
     if table.username is None and (table.password is not None or table.password_file is not None):
-        raise ConfigurationError("uplink.username: missing; a password is given")
+        raise ConfigurationError(f"{path}.username: missing; a password is given")
     key, password = "password", table.password
     if table.password_file is not None:
         try:
             key, password = "password_file", Path(table.password_file).read_text().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"uplink.password_file: {table.password_file!r} cannot be read: {error}") from error
+            raise ConfigurationError(f"{path}.password_file: {table.password_file!r} cannot be read: {error}") from error
     if password is not None and (not password or password == PLACEHOLDER):
-        raise ConfigurationError(f"uplink.{key}: {password!r} is no password; give the one this agent has at the broker")
+        raise ConfigurationError(f"{path}.{key}: {password!r} is no password; give the one this agent has at the broker")
     return password
 
 

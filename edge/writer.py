@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from core.messages import BarcodeScan, DeviceStatus, Item, Position, Readings, Series, TagPassage
+from core.messages import BarcodeScan, DeviceStatus, Item, Position, Readings, Series, StateChange, TagPassage
 from edge.clock import Clock
 from edge.drivers.observations import TagRead
 from edge.outbox import MAX_BATCH_FACTS, Group, Outbox
@@ -67,7 +67,7 @@ class Reading:
 
 FULL_DETAIL: Final = "disk_full: the disk of the outbox is full; receipted batches are freed first, then telemetry is dropped"
 
-Delivery = PortalRead | Reading | BarcodeScan | Position | DeviceStatus | TagPassage
+Delivery = PortalRead | Reading | BarcodeScan | Position | DeviceStatus | StateChange | TagPassage
 
 
 class Ticket:

@@ -18,7 +18,7 @@ from hub.adapters.mqtt import Broker
 from hub.adapters.postgres import Pool, conninfo, make_pool, outside_transaction, transaction
 from hub.adapters.solvers.process import SolverProcess
 from hub.health import HUB_APPLICATION
-from hub.services import devices, dispatch, limits, positions, receiving, rejections, upkeep
+from hub.services import device_states, devices, dispatch, limits, positions, receiving, rejections, upkeep
 from hub.services.ingest import Handlers
 from hub.services.ingest_line import IngestLine
 from hub.settings import HubSettings
@@ -82,6 +82,7 @@ def make_handlers() -> Handlers:
         take_scans=receiving.take_scans,
         take_positions=positions.take_positions,
         take_statuses=devices.take_statuses,
+        take_states=device_states.take_states,
     )
 
 

@@ -32,9 +32,17 @@ class DeviceSeries(Told):
     """One quantity a device measures, and the newest value."""
 
     series_id: int
-    quantity: Literal["celsius", "humidity_percent"]
+    quantity: Literal["celsius", "humidity_percent", "pressure_pa", "battery_volts", "battery_percent"]
     value: float | None
     at: Moment | None
+
+
+class DeviceInput(Told):
+    """One input of two states, as it was last told."""
+
+    input: Literal["door_open", "mains_power", "photo_eye", "water_leak", "alarm_output"]
+    on: bool
+    at: Moment
 
 
 class Device(Told):
@@ -48,6 +56,7 @@ class Device(Told):
     detail: str
     counts: dict[str, int] = Field(description="Frames taken and refused, by kind, since its agent began")
     series: list[DeviceSeries]
+    inputs: list[DeviceInput]
     agents: list[str] = Field(description="Agents of its site")
     agent_online: bool | None = Field(description="False while an agent of its site is away: its state is then what it last said")
 

@@ -51,6 +51,10 @@ class Driver(ReaderDriver):
             self.counts["undecodable"] += 1
             return [Fault("undecodable", f"byte {error.start} of a scan is not UTF-8: {line[:64].hex()}", read_at)]
 
+    def pending_bytes(self) -> int:
+        """What is held of a scan."""
+        return len(self._line)
+
     def encode(self, observation: Observation) -> bytes:
         """The text and a CR. Raises CodeError for an empty or too long text, or one that holds a line ending."""
         if not isinstance(observation, Scan):

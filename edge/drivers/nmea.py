@@ -65,9 +65,18 @@ class Driver(ReaderDriver):
                 self._sentence.append(byte)
         return found
 
-    def flush(self, read_at: datetime) -> list[Observation]:  # noqa: ARG002
-        """The fix that was waiting for a GGA."""
-        return self._release()
+    def flush(self, read_at: datetime) -> list[Observation]:
+        """The fix that was waiting for a GGA. A sentence whose checksum holds is taken although its line ending is missing."""
+        found: list[Observation] = []
+        held = self._sentence
+        if held is not None and held[-3:-2] == b"*" and checksum(bytes(held[:-3])) == held[-2:].decode("ascii", "replace").upper():
+            self._sentence = None
+            found = self._read(bytes(held), read_at)
+        return [*found, *self._release()]
+
+    def pending_bytes(self) -> int:
+        """What is held of a sentence."""
+        return 0 if self._sentence is None else len(self._sentence) + 1
 
     def encode(self, observation: Observation) -> bytes:
         """An RMC and a GGA of talker GP, times to the millisecond. Raises CodeError."""

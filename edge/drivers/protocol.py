@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Protocol
 
+from msgspec import Struct
+
 from edge.drivers.observations import Observation
+
+
+class NoOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """A driver with nothing of its own to set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,15 +21,19 @@ class DeviceOptions:
 
     `unit_id` is the address on a shared bus (1 to 247). `antenna` is given to the reads of a reader that cannot tell.
     A receiver's own date is believed when it lies within `believable_age_s` of the reading; None believes any (a capture's).
+    `topic` is where a device that speaks MQTT speaks. `own` holds the driver's own options, of its `Options` type; None stands
+    for their defaults.
     """
 
     unit_id: int = 1
     antenna: int | None = None
     believable_age_s: float | None = 86_400.0
+    topic: str = ""
+    own: Struct | None = None
 
 
 class ReaderDriver(Protocol):
-    """One device's dialect. An instance belongs to one port and one thread and keeps only a bounded partial frame.
+    """One device's dialect. An instance lives as long as one open line, in its thread, and keeps only a bounded partial frame.
 
     `counts` holds totals of named faults since the instance was made; a caller may read it at any time.
     """
@@ -36,6 +46,13 @@ class ReaderDriver(Protocol):
     """Real seconds to wait for the answer to a poll."""
     restart_after_s: ClassVar[float | None] = None
     """Send `start_commands()` again when no byte came for so many real seconds; None when the device needs no command."""
+
+    hang_up_after_s: ClassVar[float | None] = None
+    """Close the line and open it again when no byte came for so many real seconds; None when silence is nothing unusual."""
+    topics: ClassVar[tuple[str, ...]] = ()
+    """What a device that speaks MQTT is listened to on, `{topic}` standing for the one in the settings; empty for others."""
+    Options: ClassVar[type[Struct]] = NoOptions
+    """Options of this driver alone, `[devices.options]` in the settings: a frozen Struct that forbids unknown fields."""
 
     options: DeviceOptions
     counts: Counter[str]
@@ -56,9 +73,21 @@ class ReaderDriver(Protocol):
         """Observations complete because the line fell silent (call after 100 ms without a byte)."""
         return []
 
+    def message(self, topic: str, payload: bytes, read_at: datetime) -> list[Observation]:  # noqa: ARG002
+        """Observations of one whole MQTT message on one of `topics`. Never raises."""
+        return [*self.feed(payload, read_at), *self.flush(read_at)]
+
+    def replies(self) -> list[bytes]:
+        """What must be sent now, in answer to what was fed, in this order; asked after every `feed` and `flush`, told once."""
+        return []
+
     def start_commands(self) -> list[bytes]:
         """What to send after opening the port, in this order; empty when the device speaks by itself."""
         return []
+
+    def pending_bytes(self) -> int:
+        """Bytes held of a frame that is not finished; at the end of a line or capture they are lost."""
+        return 0
 
     def poll(self) -> bytes:
         """The request of a polled device; empty for others."""

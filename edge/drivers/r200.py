@@ -63,6 +63,10 @@ class Driver(ReaderDriver):
                 self._drop_false_heads()
         return found
 
+    def pending_bytes(self) -> int:
+        """What is held behind a frame head."""
+        return len(self._window)
+
     def encode(self, observation: Observation) -> bytes:
         """A tag notice. Raises CodeError when the EPC is not 1 to 31 words of hex or the RSSI does not fit in a byte."""
         if not isinstance(observation, TagRead):

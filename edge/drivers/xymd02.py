@@ -75,6 +75,10 @@ class Driver(ReaderDriver):
         self._forget()
         return []
 
+    def pending_bytes(self) -> int:
+        """What is held of a reply."""
+        return len(self._window)
+
     def encode(self, observation: Observation) -> bytes:
         """A reply with both registers, the other one as last encoded (at first 20.0 degrees, 50.0 percent). Raises CodeError."""
         if not isinstance(observation, Measured) or observation.quantity not in self._encoded:

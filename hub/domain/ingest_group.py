@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from core import messages, topics
 from core.errors import MessageRejected
-from core.messages import AgentStatus, BarcodeScan, Batch, DeviceStatus, Item, Position, Readings, Series, TagPassage
+from core.messages import AgentStatus, BarcodeScan, Batch, DeviceStatus, Item, Position, Readings, Series, StateChange, TagPassage
 from core.topics import AgentAddress
 from hub.domain.inbound import Inbound
 
@@ -28,6 +28,10 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 def epoch_us(moment: datetime) -> int:
     """An aware moment as whole microseconds since 1970-01-01T00:00Z."""
     return (moment - _EPOCH) // _MICROSECOND
+
+
+DatedItem = TagPassage | BarcodeScan | Position | DeviceStatus | StateChange
+"""Every item but readings: one fact at one time."""
 
 
 class Life(NamedTuple):
@@ -52,7 +56,7 @@ class Fact(NamedTuple):
 
     batch: int
     item: int
-    value: TagPassage | BarcodeScan | Position | DeviceStatus
+    value: DatedItem
 
 
 class Rejection(NamedTuple):
@@ -307,7 +311,9 @@ def _limits(now: datetime) -> str:
     return f"only {PAST_LIMIT.days} days before to {minutes} minutes after the hub's clock ({now.isoformat()}) is taken"
 
 
-def _untrue_time(item: TagPassage | BarcodeScan | Position | DeviceStatus, oldest: datetime, newest: datetime) -> str | None:
+def _untrue_time(
+    item: TagPassage | BarcodeScan | Position | DeviceStatus | StateChange, oldest: datetime, newest: datetime
+) -> str | None:
     """What is wrong with the item's time, or None."""
     if isinstance(item, TagPassage):
         if item.last_seen < item.first_seen:

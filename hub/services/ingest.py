@@ -11,7 +11,7 @@ from typing import Final
 from psycopg import AsyncConnection
 from psycopg.types.range import Range
 
-from core.messages import BarcodeScan, DeviceStatus, Position, Receipt, TagPassage
+from core.messages import BarcodeScan, DeviceStatus, Position, Receipt, StateChange, TagPassage
 from core.topics import AgentAddress
 from hub.domain.ingest_group import IngestGroup, Life, SeriesKey
 from hub.domain.line_protocol import reading_lines
@@ -37,6 +37,7 @@ class Handlers:
     take_scans: Callable[[AsyncConnection, str, list[BarcodeScan], datetime], Awaitable[None]]
     take_positions: Callable[[AsyncConnection, str, list[Position], datetime], Awaitable[None]]
     take_statuses: Callable[[AsyncConnection, str, list[DeviceStatus], datetime], Awaitable[None]]
+    take_states: Callable[[AsyncConnection, str, list[StateChange], datetime], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -117,6 +118,7 @@ def _acts(handlers: Handlers) -> fact_store.Acts:
         BarcodeScan: handlers.take_scans,
         Position: handlers.take_positions,
         DeviceStatus: handlers.take_statuses,
+        StateChange: handlers.take_states,
     }
 
 

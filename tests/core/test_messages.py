@@ -30,6 +30,7 @@ BATCH = m.Batch(
         m.BarcodeScan("dock-1", "]C10107612345678900\x1d10LOT7", T),
         m.Position("van-1-gps", T, 31.2304, 121.4737, 8.5, 270.0, 9, 0.9),
         m.DeviceStatus("cr-1-probe", T, "fault", "no answer for 3 polls", {"timeout": 3}),
+        m.StateChange("cr-1-door", "door_open", on=True, at=T),
     ],
 )
 GOLDEN_MESSAGES = {

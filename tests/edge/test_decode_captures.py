@@ -74,3 +74,23 @@ def test_hex_that_is_not_hex_is_refused_by_its_line(tmp_path: Path) -> None:
     broken.write_text("BB 02\nBB 0Z # a typo\n")
     with pytest.raises(ConfigurationError, match=r"line 2 .*0Z"):
         decoded("r200", broken)
+
+
+@pytest.mark.parametrize(
+    ("driver", "frame"), [("r200", "BB02220011C9340030751FEB705C5904E3D50D703A76EF7E"), ("xymd02", "010404013102222ACE")]
+)
+def test_a_capture_that_ends_inside_its_only_frame_is_no_clean_one(
+    driver: str, frame: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = bytes.fromhex(frame)
+    for kept in range(1, len(whole)):
+        assert run_decode(driver, io.BytesIO(whole[:kept]), io.StringIO()) == 1, f"{kept} bytes"
+        assert "no faults" not in capsys.readouterr().err
+
+
+def test_a_last_sentence_without_its_line_ending_is_taken_when_its_checksum_holds() -> None:
+    out = io.StringIO()
+    sentence = b"$GPRMC,102127.000,A,5129.0623,N,00632.2911,E,0.33,30.68,210211,,,A*51"
+    assert run_decode("nmea", io.BytesIO(sentence), out) == 0
+    assert json.loads(out.getvalue())["latitude"] == 51.4843717
+    assert run_decode("nmea", io.BytesIO(sentence[:-1]), io.StringIO()) == 1

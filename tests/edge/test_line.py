@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from core.errors import Unavailable
+from core.messages import BarcodeScan
 from edge.clock import Clock
 from edge.drivers import barcode
 from edge.drivers.observations import Scan
@@ -124,3 +125,13 @@ def test_a_session_that_outlived_the_longest_backoff_counts_as_good(monkeypatch:
     waits = backoffs(9, lambda *_: next(ports))
     assert waits[7] >= MAX_BACKOFF_S / 2
     assert waits[8] <= FIRST_BACKOFF_S
+
+
+def test_a_scan_cut_off_by_a_lost_line_is_not_joined_to_the_next_one() -> None:
+    paper = Paper()
+    devices = parse_settings(tomllib.loads(SCANNER), {}).devices
+    ports = iter([Brief(b"]C1010690123456789"), Brief(SCANNED)])
+    line = Line(devices, paper, Clock(), stop=Backoffs(2), open_line=lambda *_: next(ports))  # type: ignore[arg-type]
+    line.run()
+    assert [each.text for each in paper.told if isinstance(each, BarcodeScan)] == ["4006381333931"]
+    assert line.stations[0].totals()["unfinished_frame"] == 1

@@ -28,7 +28,7 @@ from core.messages import (
 from core.topics import AgentAddress
 from hub.domain.inbound import Inbound
 from hub.domain.reading_block import ReadingBlock
-from hub.services import devices
+from hub.services import device_states, devices
 from hub.services.ingest import Handlers
 from hub.services.ingest_line import IngestLine
 
@@ -66,7 +66,14 @@ class Judge:
 
     @property
     def handlers(self) -> Handlers:
-        return Handlers(self.apply_readings, self.take_passages, self.take_scans, self.take_positions, devices.take_statuses)
+        return Handlers(
+            self.apply_readings,
+            self.take_passages,
+            self.take_scans,
+            self.take_positions,
+            devices.take_statuses,
+            device_states.take_states,
+        )
 
 
 class Bench:

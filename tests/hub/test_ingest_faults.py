@@ -16,7 +16,7 @@ from core.topics import AgentAddress
 from hub.adapters.postgres import make_pool, transaction
 from hub.domain.inbound import Inbound
 from hub.domain.ingest_group import GroupBuilder, IngestGroup
-from hub.services import devices, limits, positions, receiving, rejections, upkeep
+from hub.services import device_states, devices, limits, positions, receiving, rejections, upkeep
 from hub.services.ingest import Handlers
 from hub.services.ingest_line import IngestLine
 from hub.sql.blame import store_does_not_fit, store_is_down
@@ -42,6 +42,7 @@ class Line:
             "take_scans": receiving.take_scans,
             "take_positions": positions.take_positions,
             "take_statuses": devices.take_statuses,
+            "take_states": device_states.take_states,
         }
         self.line = IngestLine(
             take=self._never,

@@ -78,7 +78,7 @@ CREATE TABLE series (
     series_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     site      text NOT NULL,
     device    text NOT NULL,
-    quantity  text NOT NULL CHECK (quantity IN ('celsius', 'humidity_percent')),
+    quantity  text NOT NULL CHECK (quantity IN ('celsius', 'humidity_percent', 'pressure_pa', 'battery_volts', 'battery_percent')),
     UNIQUE (site, device, quantity),
     FOREIGN KEY (site, device) REFERENCES device
 );
@@ -90,6 +90,18 @@ CREATE TABLE series_latest (
     value     double precision NOT NULL,
     recorded_at timestamptz NOT NULL
 ) WITH (fillfactor = 50);
+
+-- Doors, mains, eyes, alarm outputs: one row a change.
+CREATE TABLE device_state (
+    site        text NOT NULL,
+    device      text NOT NULL,
+    input       text NOT NULL CHECK (input IN ('door_open', 'mains_power', 'photo_eye', 'water_leak', 'alarm_output')),
+    at          timestamptz NOT NULL,
+    is_on       boolean NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (site, device, input, at),
+    FOREIGN KEY (site, device) REFERENCES device
+);
 
 -- Same device, same moment, another value: the first one stays in `reading`, this one is kept here and counted.
 CREATE TABLE reading_conflict (

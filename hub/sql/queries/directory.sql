@@ -21,7 +21,11 @@ SELECT device.site, device.device, device.location, device.state, device.state_a
        coalesce((SELECT jsonb_agg(jsonb_build_object('series_id', series.series_id, 'quantity', series.quantity,
                                                      'value', latest.value, 'at', latest.at) ORDER BY series.quantity)
                  FROM series LEFT JOIN series_latest AS latest USING (series_id)
-                 WHERE (series.site, series.device) = (device.site, device.device)), '[]'::jsonb) AS series
+                 WHERE (series.site, series.device) = (device.site, device.device)), '[]'::jsonb) AS series,
+       coalesce((SELECT jsonb_agg(jsonb_build_object('input', newest.input, 'on', newest.is_on, 'at', newest.at) ORDER BY newest.input)
+                 FROM (SELECT DISTINCT ON (input) input, is_on, at FROM device_state
+                       WHERE (device_state.site, device_state.device) = (device.site, device.device)
+                       ORDER BY input, at DESC) AS newest), '[]'::jsonb) AS inputs
 FROM device
 WHERE %(site)s::text IS NULL OR device.site = %(site)s
 ORDER BY device.site, device.device
