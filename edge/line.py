@@ -1,10 +1,12 @@
 """One open line and the devices on it: bytes to observations to the writer, and polls that wait until the last answer is safe."""
 
 import logging
+import queue
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Final
 
 from core.errors import Unavailable
@@ -21,6 +23,12 @@ FIRST_BACKOFF_S: Final = 0.25
 MAX_BACKOFF_S: Final = 5.0
 MAX_STALE_READS: Final = 16
 """Reads thrown away before a poll; a line that never stops talking is asked anyway."""
+MAX_QUESTIONS: Final = 64
+"""Requests of one poll that each get their own time to be answered."""
+MAX_ERRANDS: Final = 8
+"""What may wait to be said between two polls."""
+ERRAND_S: Final = 5.0
+"""Real seconds an errand waits for the line: longer than a poll, shorter than a person at a lamp."""
 OFFLINE_AFTER: Final = 3
 """Polls or start commands in a row without a byte in answer."""
 
@@ -44,10 +52,42 @@ class Line:
         self._clock = clock
         self._stop = stop
         self._open_line = open_line
+        self._errands: queue.Queue[tuple[Callable[[Port], None], Future[None]]] = queue.Queue(MAX_ERRANDS)
         self._is_open = False
         self._is_good = False
         self._failures = 0
         self._opened_at = self._heard_at = time.monotonic()
+
+    def run_errand(self, errand: Callable[[Port], None]) -> None:
+        """Has the line's thread talk to the port between two polls, and waits for it: a relay on the same bus as probes.
+
+        Raises Unavailable when the errand does, when the line is not open in time, or when too many wait already.
+        """
+        waiting: Future[None] = Future()
+        try:
+            self._errands.put_nowait((errand, waiting))
+        except queue.Full:
+            raise Unavailable(f"port {self.url!r}: {MAX_ERRANDS} errands wait already; does the line answer at all?") from None
+        try:
+            waiting.result(ERRAND_S)
+        except TimeoutError:
+            waiting.cancel()
+            raise Unavailable(f"port {self.url!r}: the line found no time in {ERRAND_S:g} s") from None
+
+    def _run_errands(self, port: Port) -> None:
+        while not self._errands.empty():
+            errand, waiting = self._errands.get_nowait()
+            if not waiting.set_running_or_notify_cancel():
+                continue
+            try:
+                errand(port)
+            except Unavailable as error:
+                waiting.set_exception(error)
+            except Exception as error:
+                waiting.set_exception(error)
+                raise
+            else:
+                waiting.set_result(None)
 
     def run(self) -> None:
         """Opens the port, reads it until it fails, opens it again after a jittered, bounded backoff; until told to stop.
@@ -142,6 +182,7 @@ class Line:
             station = min(self.stations, key=lambda each: each.due_at)
             if self._stop.wait(max(0.0, min(station.due_at - time.monotonic(), SILENCE_S))):
                 return
+            self._run_errands(port)
             if time.monotonic() >= station.due_at and self._is_safe(station):
                 self._poll(port, station)
                 interval_s = self._clock.real_seconds(station.device.interval_s)
@@ -155,26 +196,41 @@ class Line:
         return station.ticket is None or station.ticket.wait(SILENCE_S)
 
     def _poll(self, port: Port, station: Station) -> None:
-        for _ in range(MAX_STALE_READS):
-            if not port.read(0.0):
-                break
-        port.write(station.driver.poll())
-        deadline = time.monotonic() + station.driver.reply_timeout_s
+        """One question and its answer, which may be of several frames and say nothing. Raises Unavailable."""
+        self._drop_stale(port, station)
+        driver = station.driver
+        port.write(driver.poll())
+        deadline = time.monotonic() + driver.reply_timeout_s
         observations: list[Observation] = []
+        asked, is_answered = 1, False
         now = self._clock.instant()
-        while not observations and (left := deadline - time.monotonic()) > 0:
+        while not is_answered and (left := deadline - time.monotonic()) > 0:
             data = port.read(left)
             now = self._clock.instant()
-            observations = station.driver.feed(data, now.at)
-            for reply in station.driver.replies():
+            observations += driver.feed(data, now.at)
+            for reply in driver.replies():
                 port.write(reply)
-        if observations:
-            station.unanswered = 0
-            self._deliver(station, observations, now)
+                asked += 1
+                if asked <= MAX_QUESTIONS:
+                    deadline = time.monotonic() + driver.reply_timeout_s
+            is_answered = driver.is_answered(observed=bool(observations))
+        if not is_answered:
+            observations += driver.flush(now.at)
+        if not observations and not is_answered:
+            station.counts["no_answer"] += 1
+            self._count_unanswered(station)
             return
-        self._deliver(station, station.driver.flush(now.at), now)
-        station.counts["no_answer"] += 1
-        self._count_unanswered(station)
+        station.unanswered = 0
+        if not observations:
+            station.health.note("online")
+        self._deliver(station, observations, now)
+
+    def _drop_stale(self, port: Port, station: Station) -> None:
+        """Throws away what came unasked; after an unanswered poll also what is still on its way, until the line is silent."""
+        wait_s = SILENCE_S if station.unanswered else 0.0
+        for _ in range(MAX_STALE_READS):
+            if not port.read(wait_s):
+                return
 
     def _count_unanswered(self, station: Station) -> None:
         station.unanswered += 1

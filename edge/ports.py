@@ -7,6 +7,7 @@ bytes before an end of stream, and sleeps while closing. `file:///...` is a file
 
 import select
 import socket
+import time
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -104,8 +105,10 @@ class _FilePort:
         if not self._path.is_file():
             raise Unavailable(f"port {url!r}: there is no such file; is the device plugged in and its kernel module loaded?")
 
-    def read(self, timeout_s: float) -> bytes:  # noqa: ARG002  the kernel answers, or takes its time
+    def read(self, timeout_s: float) -> bytes:
         if not self._asked:
+            # A file that was not asked is silent, and silence lasts as long as the caller listens.
+            time.sleep(max(0.0, timeout_s))
             return b""
         self._asked = False
         try:

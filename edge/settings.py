@@ -23,7 +23,6 @@ from edge.port_url import TOPIC_SCHEME, check_port, is_topic
 from edge.presence import EPOCH, PortalRule
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
-DEFAULT_INTERVAL_S: Final = 60.0
 MAX_CONFIG_BYTES: Final = 1_000_000
 PLACEHOLDER: Final = "change-me"
 """A password that somebody was to replace."""
@@ -260,7 +259,7 @@ def _device(path: str, table: DeviceTable, portals: set[str]) -> Device:
         port=table.port,
         baud=table.baud or driver.default_baud,
         polled=driver.polled,
-        interval_s=table.interval_s or DEFAULT_INTERVAL_S,
+        interval_s=table.interval_s or driver.default_interval_s,
         options=options,
         portal=table.portal,
         read_point=table.read_point,

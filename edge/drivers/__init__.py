@@ -7,7 +7,7 @@ from typing import Final
 from core.errors import ConfigurationError
 from edge.drivers.protocol import ReaderDriver
 
-_NOT_DRIVERS: Final = frozenset({"json_stream", "observations", "protocol"})
+_NOT_DRIVERS: Final = frozenset({"crc16", "json_stream", "modbus_frame", "observations", "protocol"})
 
 
 def driver_names() -> list[str]:

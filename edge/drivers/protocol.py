@@ -43,7 +43,9 @@ class ReaderDriver(Protocol):
     polled: ClassVar[bool] = False
     """True when the device speaks only when asked: send `poll()` each interval."""
     reply_timeout_s: ClassVar[float] = 1.0
-    """Real seconds to wait for the answer to a poll."""
+    """Real seconds to wait for the answer to a poll, and again for the answer to each of `replies`."""
+    default_interval_s: ClassVar[float] = 60.0
+    """Scenario seconds between polls when the settings name none."""
     restart_after_s: ClassVar[float | None] = None
     """Send `start_commands()` again when no byte came for so many real seconds; None when the device needs no command."""
 
@@ -80,6 +82,13 @@ class ReaderDriver(Protocol):
     def replies(self) -> list[bytes]:
         """What must be sent now, in answer to what was fed, in this order; asked after every `feed` and `flush`, told once."""
         return []
+
+    def is_answered(self, *, observed: bool) -> bool:
+        """True when the answer to the last poll is whole; `observed` says that something was observed since the poll.
+
+        Default: the first observation ends it. A driver whose answers may say nothing, or come in several frames, knows better.
+        """
+        return observed
 
     def start_commands(self) -> list[bytes]:
         """What to send after opening the port, in this order; empty when the device speaks by itself."""

@@ -10,13 +10,20 @@ from datetime import datetime
 from typing import ClassVar, Final
 
 from core.errors import CodeError
+from edge.drivers.modbus_frame import (
+    EXCEPTION,
+    ILLEGAL_ADDRESS,
+    ILLEGAL_FUNCTION,
+    ILLEGAL_VALUE,
+    READ_HOLDING,
+    READ_INPUT,
+    crc,
+    sealed,
+)
 from edge.drivers.observations import Fault, Measured, Observation
 from edge.drivers.protocol import DeviceOptions, ReaderDriver
 
-READ_INPUT: Final = 0x04
-FUNCTIONS: Final = frozenset({0x03, 0x04})
-EXCEPTION: Final = 0x80
-ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
+FUNCTIONS: Final = frozenset({READ_HOLDING, READ_INPUT})
 FIRST_REGISTER: Final = 1
 REGISTERS: Final = 2
 REPLY_BYTES: Final = 9
@@ -24,21 +31,6 @@ BROKEN: Final = frozenset({0x7FFF, 0x8000})
 """Register values of a sensor chip that does not answer the probe."""
 COLDEST_DECI, HOTTEST_DECI = -400, 1250
 """Tenths of a degree: -40.0 is what the probe says of a missing chip, 125.0 is the end of its scale."""
-
-
-def crc(data: bytes) -> bytes:
-    """Modbus CRC-16, low byte first."""
-    value = 0xFFFF
-    for byte in data:
-        value ^= byte
-        for _ in range(8):
-            value = (value >> 1) ^ 0xA001 if value & 1 else value >> 1
-    return value.to_bytes(2, "little")
-
-
-def sealed(data: bytes) -> bytes:
-    """The data and its CRC."""
-    return data + crc(data)
 
 
 class Driver(ReaderDriver):
