@@ -23,8 +23,8 @@ from core.errors import MessageRejected, Unavailable
 from core.messages import AgentStatus, Receipt, decode_receipt, encode
 from core.topics import AgentAddress
 from edge.clock import Clock
-from edge.outbox import Priority, Row, Shelf
 from edge.settings import Broker
+from edge.shelf import Priority, Row, Shelf
 from edge.window import WINDOW, Window
 from edge.writer import Writer
 
