@@ -19,7 +19,7 @@ from edge.health import Health
 from edge.line import Line
 from edge.metrics import MetricsServer
 from edge.outbox import FILE_NAME, Outbox
-from edge.outputs import make_output
+from edge.outputs import Output, make_output
 from edge.port_url import is_topic
 from edge.ports import Port, open_port
 from edge.presence import Presence
@@ -62,6 +62,7 @@ class Agent:
     def __init__(self, settings: EdgeSettings, *, open_line: Callable[[str, int], Port] = open_port) -> None:
         self.clock = Clock(settings.scale)
         self.counts: Counter[str] = Counter()
+        self.metrics: MetricsServer | None = None
         self._settings = settings
         self._path = settings.state_dir / FILE_NAME
         self._asked_to_stop = threading.Event()
@@ -88,16 +89,32 @@ class Agent:
             Line(devices, self.writer, self.clock, stop=self._stop_lines, open_line=open_line, judge=self._judge)
             for devices in _by_port(device for device in settings.devices if not is_topic(device.port))
         ]
+        if self.alarms is not None:
+            self.alarms.connect(self._outputs())
         self.subscription = self._subscribe([device for device in settings.devices if is_topic(device.port)])
 
     def _watch_limits(self) -> Alarms | None:
         settings = self._settings
         if not settings.limits:
             return None
-        outputs = {table.name: make_output(table) for table in settings.outputs}
-        return Alarms(
-            settings.limits, outputs, state_dir=settings.state_dir, writer=self.writer, clock=self.clock, stop=self._stop_lines
-        )
+        return Alarms(settings.limits, state_dir=settings.state_dir, writer=self.writer, clock=self.clock, stop=self._stop_lines)
+
+    def _outputs(self) -> list[Output]:
+        """Relays on a line that is polled talk through it; the rest have connections of their own."""
+        polled = {line.url: line.run_errand for line in self.lines if line.stations[0].device.polled}
+        return [
+            make_output(
+                each.name,
+                each.port,
+                unit_id=each.unit_id,
+                coil=each.coil,
+                framing=each.framing,
+                baud=each.baud,
+                invert=each.invert,
+                run_errand=polled.get(each.port),
+            )
+            for each in self._settings.outputs
+        ]
 
     def snapshot(self) -> Snapshot:
         """Everything the agent knows of itself now; may be called by any thread."""
@@ -135,6 +152,7 @@ class Agent:
     def run(self) -> int:
         """Works until `stop`. 0 after a clean end, 1 when the outbox failed. Raises ConfigurationError."""
         with _alone(self._settings.state_dir):
+            self.metrics = None if self._settings.metrics is None else MetricsServer(*self._settings.metrics, self.snapshot)
             writer = self._begin("outbox", self.writer.run)
             self._await_outbox(writer)
             workers = [self._begin("uplink", self.uplink.run)]
@@ -143,14 +161,13 @@ class Agent:
                 workers.append(self._begin(f"local broker {self.subscription.url}", self.subscription.run))
             if self.alarms is not None:
                 workers.append(self._begin("alarms", self.alarms.run))
-            metrics = None if self._settings.metrics is None else MetricsServer(*self._settings.metrics, self.snapshot)
             log.info("agent_started site=%s agent=%s boot=%s ports=%d", *self._identity(), len(self.lines))
             try:
                 while not self._asked_to_stop.wait(SUPERVISE_S) and writer.crash is None:
                     self._supervise(workers)
             finally:
-                if metrics is not None:
-                    metrics.stop()
+                if self.metrics is not None:
+                    self.metrics.stop()
                 self._end(writer, workers)
         return 1 if writer.crash is not None else 0
 

@@ -9,6 +9,8 @@ from core.coldchain import Limit
 from core.errors import ConfigurationError
 from core.messages import Name, Quantity, Series
 from edge.alarms import LocalLimit
+from edge.outputs import make_output
+from edge.port_url import FILE_SCHEME
 
 Duration = Annotated[float, Meta(ge=0, le=31_536_000)]
 
@@ -45,6 +47,7 @@ class OutputTable(Struct, frozen=True, kw_only=True):
 
 def local_limits(limits: Sequence[LimitTable], outputs: Sequence[OutputTable], devices: Collection[str]) -> tuple[LocalLimit, ...]:
     """The limits as rules. Raises ConfigurationError with the path of what is wrong."""
+    _check_outputs(outputs, devices)
     names = {output.name for output in outputs}
     found = []
     for index, table in enumerate(limits):
@@ -64,12 +67,17 @@ def local_limits(limits: Sequence[LimitTable], outputs: Sequence[OutputTable], d
         except ValueError as error:
             raise ConfigurationError(f"{path}: {error}") from error
         found.append(LocalLimit(table.name, Series(table.device, table.quantity), limit, tuple(table.outputs)))
-    for index, output_table in enumerate(outputs):
-        if output_table.name in devices:
-            raise ConfigurationError(
-                f"outputs[{index}].name: {output_table.name!r} is also the name of a device; names must differ"
-            )
     return tuple(found)
+
+
+def _check_outputs(outputs: Sequence[OutputTable], devices: Collection[str]) -> None:
+    for index, each in enumerate(outputs):
+        try:
+            make_output(each.name, each.port)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"outputs[{index}].port: {error}") from error
+        if each.name in devices:
+            raise ConfigurationError(f"outputs[{index}].name: {each.name!r} is also the name of a device; names must differ")
 
 
 def bind_address(path: str, text: str) -> tuple[str, int]:
@@ -78,3 +86,17 @@ def bind_address(path: str, text: str) -> tuple[str, int]:
     if not 0 <= int(number) <= 65_535:
         raise ConfigurationError(f"{path}: port {number} is not 1 to 65535")
     return host.strip("[]"), int(number)
+
+
+def describe_alarms(limits: Sequence[LocalLimit], outputs: Sequence[OutputTable]) -> list[str]:
+    """One line a limit and an output, for people."""
+    lines = []
+    for output in outputs:
+        coil = "" if output.port.startswith(FILE_SCHEME) else f", unit {output.unit_id}, coil {output.coil}"
+        lines.append(f"output {output.name}: {output.port}{coil}")
+    for each in limits:
+        sides = (("below", each.limit.lower), ("above", each.limit.upper))
+        bounds = [f"{word} {bound:g}" for word, bound in sides if bound is not None]
+        what = f"{each.series.quantity} of {each.series.device} {' or '.join(bounds)} for {each.limit.delay_s:g} s"
+        lines.append(f"limit {each.name}: {what} sounds {', '.join(each.outputs)}")
+    return lines

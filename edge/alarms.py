@@ -11,10 +11,10 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -24,6 +24,7 @@ from core.errors import Unavailable
 from core.messages import Series, StateChange
 from edge.clock import Clock
 from edge.health import Health
+from edge.outputs import Output
 from edge.presence import to_us
 from edge.writer import Reading, Writer
 
@@ -35,14 +36,6 @@ FIRST_RETRY_S: Final = 0.5
 MAX_RETRY_S: Final = 30.0
 
 log = logging.getLogger(__name__)
-
-
-class Output(Protocol):
-    """A light, buzzer or relay."""
-
-    def switch(self, on: bool) -> None:
-        """Turns it on or off. Raises Unavailable."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +79,29 @@ class Alarms:
     def __init__(
         self,
         limits: Sequence[LocalLimit],
-        outputs: Mapping[str, Output],
         *,
         state_dir: Path,
         writer: Writer,
         clock: Clock,
         stop: threading.Event,
     ) -> None:
+        """`connect` must be called before `run`."""
         self.counts: Counter[str] = Counter()
         self._limits = {limit.name: limit for limit in limits}
         self._by_series: dict[Series, list[LocalLimit]] = {}
         for limit in limits:
             self._by_series.setdefault(limit.series, []).append(limit)
-        self._switches = [_Switch(name, output, Health(name)) for name, output in outputs.items()]
+        self._switches: list[_Switch] = []
         self._path = state_dir / FILE_NAME
         self._writer = writer
         self._clock = clock
         self._stop = stop
         self._inbox: queue.Queue[Reading] = queue.Queue(MAX_WAITING)
         self._standing: dict[str, Standing] = {}
+
+    def connect(self, outputs: Sequence[Output]) -> None:
+        """Names what is switched."""
+        self._switches = [_Switch(output.name, output, Health(output.name)) for output in outputs]
 
     def take(self, reading: Reading) -> None:
         """Hands a reading over; never waits."""

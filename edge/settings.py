@@ -15,7 +15,7 @@ from core.errors import CodeError, ConfigurationError
 from core.messages import Direction, Name
 from core.timescale import TimeScale
 from core.topics import AgentAddress
-from edge.alarm_settings import LimitTable, OutputTable, bind_address, local_limits
+from edge.alarm_settings import LimitTable, OutputTable, bind_address, describe_alarms, local_limits
 from edge.alarms import LocalLimit
 from edge.clock import choose_scale
 from edge.drivers import load_driver
@@ -448,4 +448,7 @@ def describe(settings: EdgeSettings) -> str:
             f"portal {portal.name}: {portal.min_reads} reads or more{rssi}, gone after {portal.absent_after_s:g} s, "
             f"direction {portal.default_direction} unless antennas tell"
         )
+    lines += describe_alarms(settings.limits, settings.outputs)
+    if settings.metrics is not None:
+        lines.append(f"metrics at http://{settings.metrics[0]}:{settings.metrics[1]}/metrics")
     return "\n".join(lines) + "\n"

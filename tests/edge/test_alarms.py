@@ -23,7 +23,8 @@ TOO_COLD = LocalLimit("cr-1-cold", PROBE, Limit(2.0, None, True, 0.0, 0.0, 900.0
 class Lamp:
     """An output that notes how it is switched, and can be out of order."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.history: list[bool] = []
         self.is_broken = False
         self.news = threading.Condition()
@@ -34,6 +35,9 @@ class Lamp:
                 raise Unavailable("no answer from the relay")
             self.history.append(on)
             self.news.notify_all()
+
+    def is_on(self) -> bool:
+        return self.history[-1]
 
     def until(self, history: list[bool]) -> None:
         with self.news:
@@ -58,17 +62,10 @@ class Gateway:
     """Alarms in a thread of their own, as the agent runs them."""
 
     def __init__(self, folder: Path, *limits: LocalLimit) -> None:
-        self.buzzer, self.light, self.paper = Lamp(), Lamp(), Paper()
+        self.buzzer, self.light, self.paper = Lamp("buzzer"), Lamp("light"), Paper()
         self._stop = threading.Event()
-        outputs = {"buzzer": self.buzzer, "light": self.light}
-        self.alarms = Alarms(
-            limits,
-            outputs,
-            state_dir=folder,
-            writer=self.paper,
-            clock=Clock(),
-            stop=self._stop,  # type: ignore[arg-type]
-        )
+        self.alarms = Alarms(limits, state_dir=folder, writer=self.paper, clock=Clock(), stop=self._stop)  # type: ignore[arg-type]
+        self.alarms.connect([self.buzzer, self.light])
         self._thread = threading.Thread(target=self.alarms.run)
         self._thread.start()
 
@@ -179,14 +176,7 @@ def test_a_state_file_that_cannot_be_read_is_counted_and_begun_anew(tmp_path: Pa
 
 
 def test_readings_beyond_the_bound_are_counted_and_never_wait(tmp_path: Path) -> None:
-    alarms = Alarms(
-        [TOO_COLD],
-        {},
-        state_dir=tmp_path,
-        writer=Paper(),
-        clock=Clock(),
-        stop=threading.Event(),  # type: ignore[arg-type]
-    )
+    alarms = Alarms([TOO_COLD], state_dir=tmp_path, writer=Paper(), clock=Clock(), stop=threading.Event())  # type: ignore[arg-type]
     for number in range(MAX_WAITING + 3):
         alarms.take(Reading(PROBE, T + timedelta(seconds=number), 4.0))
     assert alarms.counts["not_judged"] == 3
