@@ -10,9 +10,8 @@ from concurrent.futures import Future
 from typing import Final
 
 from core.errors import Unavailable
-from edge.alarms import Judge, judge_nothing
 from edge.clock import Clock, Instant
-from edge.drivers.observations import Observation
+from edge.drivers.observations import Fault, Observation
 from edge.ports import Port
 from edge.settings import Device
 from edge.station import Station
@@ -47,9 +46,8 @@ class Line:
         *,
         stop: threading.Event,
         open_line: Callable[[str, int], Port],
-        judge: Judge = judge_nothing,
     ) -> None:
-        self.stations = [Station(device, writer, clock, judge=judge) for device in devices]
+        self.stations = [Station(device, writer, clock) for device in devices]
         self.url, self.baud = devices[0].port, devices[0].baud
         self._clock = clock
         self._stop = stop
@@ -131,7 +129,7 @@ class Line:
                 station.health.note("online")
 
     def _judge(self, *, observed: bool) -> None:
-        """A session is good once it brought an observation, or lived longer than the longest backoff."""
+        """A session is good once it brought more than faults, or lived longer than the longest backoff."""
         if self._is_good or not (observed or time.monotonic() - self._opened_at > MAX_BACKOFF_S):
             return
         self._is_good = True
@@ -158,11 +156,13 @@ class Line:
                 port.write(reply)
             self._judge(observed=False)
             station.tell()
+        for command in station.driver.stop_commands():
+            port.write(command)
 
     def _watch_silence(self, port: Port, station: Station) -> None:
         """Starts a silent device again, or gives its line up. Raises Unavailable."""
         silent_s = time.monotonic() - self._heard_at
-        restart_after_s, hang_up_after_s = station.driver.restart_after_s, station.driver.hang_up_after_s
+        restart_after_s, hang_up_after_s = station.driver.restart_after_s, station.driver.silence_limit_s()
         if hang_up_after_s is not None and silent_s > hang_up_after_s:
             station.counts["hung_up"] += 1
             raise Unavailable(f"port {self.url!r}: not a byte for {silent_s:.1f} s, {hang_up_after_s:g} are the most")
@@ -241,11 +241,15 @@ class Line:
 
     def _deliver(self, station: Station, observations: Sequence[Observation], now: Instant) -> None:
         if observations:
-            self._judge(observed=True)
+            self._judge(observed=not all(isinstance(each, Fault) for each in observations))
             station.deliver(observations, now)
 
     def _all_offline(self, reason: str) -> None:
         for station in self.stations:
             station.counts["lost"] += self._is_open
-            station.health.note("offline", reason)
+            if self._is_open and station.standing_fault:
+                # The device said itself why it hangs up; once it cannot be reached at all it is offline.
+                station.health.note("fault", station.standing_fault)
+            else:
+                station.health.note("offline", reason)
             station.tell()

@@ -4,10 +4,8 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 
 from core.messages import BarcodeScan, Position, Series, StateChange
-from edge.alarms import Judge, judge_nothing
 from edge.clock import Clock, Instant
 from edge.drivers import load_driver
 from edge.drivers.observations import (
@@ -32,17 +30,16 @@ log = logging.getLogger(__name__)
 class Station:
     """One device of a line: `deliver` takes what its driver understood, `tell` its state. Belongs to the line's thread."""
 
-    def __init__(self, device: Device, writer: Writer, clock: Clock, *, judge: Judge = judge_nothing) -> None:
+    def __init__(self, device: Device, writer: Writer, clock: Clock) -> None:
         self.device = device
         self.health = Health(device.name)
         self.counts: Counter[str] = Counter()
         self.ticket: Ticket | None = None
         self.due_at = 0.0
         self.unanswered = 0
-        self.heard_at: datetime | None = None
+        self.standing_fault = ""
         self._writer = writer
         self._clock = clock
-        self._judge = judge
         self._inputs: dict[str, bool] = {}
         self._earlier: Counter[str] = Counter()
         self.driver = load_driver(device.driver)(device.options)
@@ -50,6 +47,7 @@ class Station:
     def begin(self) -> None:
         """The line is a new one: what the driver holds of a frame that the last one cut off is forgotten, its counts are not."""
         self._earlier += self.driver.counts
+        self.standing_fault = ""
         unfinished = self.driver.pending_bytes()
         if unfinished:
             self.counts["unfinished_frame"] += 1
@@ -63,10 +61,10 @@ class Station:
         """Hands what was observed to the writer, and notes how the device does: a fault stands until it says something good."""
         if not observations:
             return
-        self.heard_at = now.at
         faults = [observation for observation in observations if isinstance(observation, Fault)]
+        self.standing_fault = f"{faults[-1].code}: {faults[-1].detail}" if faults else ""
         if faults:
-            self.health.note("fault", f"{faults[-1].code}: {faults[-1].detail}")
+            self.health.note("fault", self.standing_fault)
         else:
             self.health.note("online")
         deliveries = [delivery for each in observations if (delivery := self._translate(each, now)) is not None]
@@ -90,9 +88,7 @@ class Station:
             case Scan(text, read_at) if device.read_point is not None:
                 return BarcodeScan(device.read_point, text, read_at)
             case Measured(quantity, value, read_at):
-                reading = Reading(Series(device.name, quantity), read_at, value)
-                self._judge(reading)
-                return reading
+                return Reading(Series(device.name, quantity), read_at, value)
             case Fix():
                 return _position(device.name, observation)
             case Switched(name, on, read_at):

@@ -7,7 +7,19 @@ from typing import Final
 from core.errors import ConfigurationError
 from edge.drivers.protocol import ReaderDriver
 
-_NOT_DRIVERS: Final = frozenset({"crc16", "json_stream", "modbus_frame", "observations", "protocol"})
+_NOT_DRIVERS: Final = frozenset(
+    {
+        "crc16",
+        "json_stream",
+        "llrp_frames",
+        "llrp_reports",
+        "llrp_setup",
+        "llrp_status",
+        "modbus_frame",
+        "observations",
+        "protocol",
+    }
+)
 
 
 def driver_names() -> list[str]:

@@ -21,6 +21,7 @@ class DeviceOptions:
 
     `unit_id` is the address on a shared bus (1 to 247). `antenna` is given to the reads of a reader that cannot tell.
     A receiver's own date is believed when it lies within `believable_age_s` of the reading; None believes any (a capture's).
+    `capture` is True when the bytes come from a file: what stands around them on the line may be missing, and nobody is answered.
     `topic` is where a device that speaks MQTT speaks. `own` holds the driver's own options, of its `Options` type; None stands
     for their defaults.
     """
@@ -29,6 +30,7 @@ class DeviceOptions:
     antenna: int | None = None
     believable_age_s: float | None = 86_400.0
     topic: str = ""
+    capture: bool = False
     own: Struct | None = None
 
 
@@ -93,6 +95,14 @@ class ReaderDriver(Protocol):
     def start_commands(self) -> list[bytes]:
         """What to send after opening the port, in this order; empty when the device speaks by itself."""
         return []
+
+    def stop_commands(self) -> list[bytes]:
+        """What to send before a line is closed because the agent stops, in this order; no answer is waited for."""
+        return []
+
+    def silence_limit_s(self) -> float | None:
+        """`hang_up_after_s` of this instance now, which may follow from its options or from what the device said."""
+        return self.hang_up_after_s
 
     def pending_bytes(self) -> int:
         """Bytes held of a frame that is not finished; at the end of a line or capture they are lost."""

@@ -76,7 +76,7 @@ REFUSALS = [
     (
         'driver = "r200"',
         'driver = "r2000"',
-        "devices[0].driver: driver 'r2000' is not known here; use one of barcode, nmea, r200, xymd02",
+        f"devices[0].driver: driver 'r2000' is not known here; use one of {', '.join(driver_names())}",
     ),
     ('port = "socket://127.0.0.1:7001"', "port = 7001", "devices[0].port: Expected `str`, got `int`"),
     ("socket://127.0.0.1:7001", "sockt://10.0.0.20", "devices[0].port: 'sockt://10.0.0.20' begins with 'sockt'"),

@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import CodeError, ConfigurationError
 from edge.drivers import driver_names, load_driver
-from edge.drivers.observations import Fix, Measured, Observation, Scan, TagRead
+from edge.drivers.observations import Fix, Measured, Observation, PortChanged, Scan, TagRead
 from edge.drivers.protocol import DeviceOptions, ReaderDriver
 
 NOW = datetime(2026, 11, 21, 8, 30, 15, 250_000, tzinfo=UTC)
@@ -18,6 +18,12 @@ SEEN: dict[str, list[Observation]] = {
         TagRead("3074257BF7194E4000001A85", None, -55.0, NOW),
         TagRead("BB0222000530007E", None, -70.0, NOW),
         TagRead("3674257BF6B7A659B2C2BF1000000000000000000000000000" + "00", None, -1.0, NOW),
+    ],
+    "llrp": [
+        TagRead("3074257BF7194E4000001A85", 1, -55.0, NOW, 45.0, NOW),
+        TagRead("3674257BF6B7A659B2C2BF1000000000000000000000000000" + "00", 4, -61.5, NOW),
+        TagRead("E200", None, None, NOW),
+        PortChanged(2, True, NOW),
     ],
     "barcode": [Scan("]d20106901234567892\x1d10LOT", NOW), Scan("口罩 一次性", NOW)],
     "xymd02": [Measured("celsius", -20.5, NOW), Measured("humidity_percent", 61.2, NOW), Measured("celsius", 4.4, NOW)],
