@@ -38,10 +38,14 @@ __all__ = [
 _SQL = named("receiving")
 
 OPEN: Final = "open"
+UNDIRECTED_AGAIN_S: Final = 86_400.0
+"""Seconds of event time for which a unit seen going no certain way is not told of again at its gate."""
 
 
 async def take_passages(db: AsyncConnection, site: str, passages: Iterable[TagPassage], now: datetime) -> None:
-    """Passages into the house at gates join a receipt; others are none of a receipt's business.
+    """Passages into the house at gates join a receipt, and so do goods we do not know of that were seen going no certain way.
+
+    Passages out are none of a receipt's business, and neither are goods on record that stand near a gate.
 
     A portal is a gate when it bears the name of a location of the site with role gate. What passed within SESSION_GAP_S of each
     other is one session and makes one receipt, whenever it is told; a passage that bridges two open receipts makes them one. A
@@ -50,14 +54,16 @@ async def take_passages(db: AsyncConnection, site: str, passages: Iterable[TagPa
     """
     seen: dict[str, list[Sighting]] = {}
     for passage in passages:
-        sighting = identify_tag(passage) if passage.direction == "in" else None
+        sighting = identify_tag(passage) if passage.direction != "out" else None
         if sighting is not None:
             seen.setdefault(passage.portal, []).append(sighting)
     async with db.transaction():
         for gate in await _lock_gates(db, site, seen):
-            parts = sessions(seen[gate.location], SESSION_GAP_S)
+            parts = sessions(await _worth_telling(db, gate, seen[gate.location]), SESSION_GAP_S)
             for part in parts:
                 await _take(db, gate, part, now=now)
+            if not parts:
+                continue
             await _fold_after(db, gate, parts[0][0].seen_at)
 
 
@@ -90,11 +96,37 @@ async def _lock_gates(db: AsyncConnection, site: str, seen: Iterable[str]) -> li
         return await cursor.fetchall()
 
 
+async def _worth_telling(db: AsyncConnection, gate: Gate, sightings: Sequence[Sighting]) -> list[Sighting]:
+    """What came in, and units of no certain way that are neither on record nor told of at this gate for UNDIRECTED_AGAIN_S.
+
+    Without the last, a carton left standing near a gate would keep its receipt from ever closing, or make a new one every minute.
+    """
+    undirected = [each for each in sightings if not each.inbound and each.unit is not None]
+    if not undirected:
+        return [each for each in sightings if each.inbound]
+    known = set(await known_units(db, undirected))
+    values = {
+        "gate": gate.location,
+        "gtins": [each.gtin for each in undirected],
+        "serials": [each.serial for each in undirected],
+        "ats": [each.seen_at for each in undirected],
+        "within_s": UNDIRECTED_AGAIN_S,
+    }
+    known |= {(gtin, serial) for gtin, serial in await (await db.execute(_SQL["told_lately"], values)).fetchall()}
+    return [each for each in sightings if each.inbound or (each.unit is not None and each.unit not in known)]
+
+
 async def _take(db: AsyncConnection, gate: Gate, part: Sequence[Sighting], *, now: datetime, opens: bool = True) -> None:
     """Adds what passed together to the open receipt of its session, opening one if need be."""
     seen_from, until = min(each.seen_at for each in part), max(each.until for each in part)
     session = await receipts_of_session(db, gate.location, seen_from=seen_from, until=until)
-    counted = {item.sighting.identity for each in session if each.state != OPEN for item in await load_items(db, each.id)}
+    counted = {
+        item.sighting.identity
+        for each in session
+        if each.state != OPEN
+        for item in await load_items(db, each.id)
+        if item.sighting.inbound
+    }
     fresh = [each for each in part if each.identity not in counted]
     open_ones = [each for each in session if each.state == OPEN]
     if not fresh or not (open_ones or opens):

@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from psycopg import AsyncConnection
 
-from hub.adapters.influx import Backlog, Mirror, backlog
+from hub.adapters.influx import Mirror
+from hub.services.mirror import Backlog, backlog
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 WAIT_S = 20.0

@@ -49,10 +49,13 @@ CREATE TABLE received_batches (
     PRIMARY KEY (site, agent, boot)
 ) WITH (fillfactor = 50);
 
+-- What holds no fact: messages nobody can read, and places and states of devices that cannot be true. The newest of each agent stay.
 CREATE TABLE rejected_message (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     topic       text NOT NULL,
-    payload     bytea NOT NULL,
+    payload     bytea NOT NULL,                    -- of a long message only the beginning
+    size        bigint,                            -- bytes of the whole message; null: those kept
+    sha256      bytea,                             -- of the whole message, when only its beginning is kept and all of it was seen
     reason      text NOT NULL,
     site        text,                              -- whose topic it came in on; null: on none of ours
     agent       text,
@@ -60,7 +63,38 @@ CREATE TABLE rejected_message (
     seq         bigint,
     received_at timestamptz NOT NULL
 );
-CREATE INDEX rejected_message_by_agent ON rejected_message (site, agent, id DESC);
+CREATE INDEX rejected_message_by_agent ON rejected_message ((coalesce(site, '')), (coalesce(agent, '')), id DESC);
+
+-- Facts that could be read and not taken: of an untrue time, or refused by a rule. Never dropped: a person takes them in again,
+-- with their times put right, or dismisses them; then only who did it, when and why stays.
+CREATE TABLE set_aside_fact (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    site        text NOT NULL,
+    agent       text NOT NULL,
+    boot        text NOT NULL,
+    seq         bigint NOT NULL,
+    item        integer,                           -- index in its batch; null: readings of several, or a whole batch
+    topic       text NOT NULL,
+    payload     bytea NOT NULL,                    -- a batch of just these facts; empty once settled
+    reason      text NOT NULL,
+    set_aside_at timestamptz NOT NULL,
+    settled_at  timestamptz,
+    settled_by  text,
+    settlement  text CHECK (settlement IN ('taken', 'dismissed')),
+    shift_s     double precision,                  -- added to their times when they were taken in
+    settled_reason text NOT NULL DEFAULT '',
+    CHECK ((settled_at IS NULL) = (settlement IS NULL) AND (settled_at IS NULL) = (settled_by IS NULL))
+);
+CREATE INDEX set_aside_fact_waiting ON set_aside_fact (site, agent, id) WHERE settled_at IS NULL;
+
+-- How much of each agent's waits there, kept by whoever adds or settles, so that the limit is looked up and never counted.
+CREATE TABLE set_aside_size (
+    site   text NOT NULL,
+    agent  text NOT NULL,
+    facts  bigint NOT NULL,                        -- rows of set_aside_fact
+    bytes  bigint NOT NULL,
+    PRIMARY KEY (site, agent)
+) WITH (fillfactor = 50);
 
 CREATE TABLE device (
     site       text NOT NULL,
@@ -98,6 +132,7 @@ CREATE TABLE reading_conflict (
     value       double precision NOT NULL,
     recorded_at timestamptz NOT NULL
 );
+CREATE INDEX reading_conflict_by_series ON reading_conflict (series_id, at);
 
 -- Cold chain --------------------------------------------------------------------------------------------------------------
 CREATE TABLE limit_rule (
@@ -279,7 +314,9 @@ CREATE TABLE receipt (
     opened_at timestamptz NOT NULL,                -- event time of the first passage
     last_passage_at timestamptz NOT NULL,
     recorded_at timestamptz,                       -- when the newest passage or scan was recorded
-    posted_at timestamptz
+    posted_at timestamptz,
+    posting_failed_at timestamptz,                 -- when a rule or the store last refused to post it; null: never, or posted since
+    posting_problem   text
 );
 CREATE INDEX receipt_by_gate ON receipt (gate, id DESC);
 CREATE INDEX receipt_by_shipment ON receipt (shipment, id);
@@ -296,9 +333,11 @@ CREATE TABLE receipt_item (
     serial    text,                                -- null: the code names no single unit, so it counts nothing
     carried_lot    text,                           -- what the code itself says
     carried_expiry date,
-    finding   text NOT NULL CHECK (finding IN ('expected', 'over', 'wrong_product', 'unknown_tag', 'doubled_serial', 'expired')),
+    finding   text NOT NULL CHECK (finding IN ('expected', 'over', 'wrong_product', 'unknown_tag', 'doubled_serial', 'expired',
+                                               'unknown_direction')),
     seen_at   timestamptz NOT NULL,
     confidence double precision NOT NULL,
+    inbound   boolean NOT NULL DEFAULT true,       -- false: it was seen at the gate, and nothing says which way it went
     PRIMARY KEY (receipt, code)
 );
 CREATE INDEX receipt_item_by_serial ON receipt_item (gtin, serial) WHERE serial IS NOT NULL;
@@ -508,3 +547,20 @@ CREATE TABLE mirror_queue (
     id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     lines bytea NOT NULL
 );
+
+-- What the mirror let go because it was away for too long; the readings themselves are in `reading`.
+CREATE TABLE mirror_loss (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    dropped_rows  bigint NOT NULL DEFAULT 0,
+    dropped_bytes bigint NOT NULL DEFAULT 0,
+    dropped_at    timestamptz
+);
+INSERT INTO mirror_loss DEFAULT VALUES;
+
+-- What each hub counts of itself, written every few seconds; `at` is the scenario's time of writing.
+CREATE TABLE hub_status (
+    hub        text PRIMARY KEY,                   -- its client id at the broker
+    started_at timestamptz NOT NULL,
+    at         timestamptz NOT NULL,
+    counts     jsonb NOT NULL
+) WITH (fillfactor = 50);

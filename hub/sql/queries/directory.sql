@@ -21,7 +21,9 @@ SELECT device.site, device.device, device.location, device.state, device.state_a
        coalesce((SELECT jsonb_agg(jsonb_build_object('series_id', series.series_id, 'quantity', series.quantity,
                                                      'value', latest.value, 'at', latest.at) ORDER BY series.quantity)
                  FROM series LEFT JOIN series_latest AS latest USING (series_id)
-                 WHERE (series.site, series.device) = (device.site, device.device)), '[]'::jsonb) AS series
+                 WHERE (series.site, series.device) = (device.site, device.device)), '[]'::jsonb) AS series,
+       (SELECT count(*) FROM series JOIN reading_conflict USING (series_id)
+        WHERE (series.site, series.device) = (device.site, device.device)) AS conflicts
 FROM device
 WHERE %(site)s::text IS NULL OR device.site = %(site)s
 ORDER BY device.site, device.device
@@ -33,7 +35,7 @@ WHERE %(site)s::text IS NULL OR site = %(site)s
 ORDER BY site, agent
 
 -- name: rejections
-SELECT id, topic, reason, agent, boot, seq, received_at, octet_length(payload) AS size, substring(payload FROM 1 FOR %(shown)s) AS start
+SELECT id, topic, reason, site, agent, boot, seq, received_at, coalesce(size, octet_length(payload)) AS size, substring(payload FROM 1 FOR %(shown)s) AS start
 FROM rejected_message
 ORDER BY id DESC
 LIMIT %(limit)s
