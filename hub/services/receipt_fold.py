@@ -80,8 +80,8 @@ async def fold_receipt(
 ) -> Folded:
     """Judges an open receipt anew with what is `added`, and stores its items and shipment.
 
-    `in_hand` are units that are in our hands besides those on record. What was seen going no certain way, and is on record by now, is
-    not told of. The caller holds the lock on the gate.
+    `in_hand` are units that are in our hands besides those on record. What was seen going no certain way, and is on record by now,
+    is not told of. The caller holds the lock on the gate.
     """
     before = await load_items(db, receipt.id)
     things = merge([*(item.sighting for item in before), *added])

@@ -46,7 +46,7 @@ export interface Gate extends Named {
   site: string
 }
 
-export type Finding = 'expected' | 'over' | 'wrong_product' | 'unknown_tag' | 'doubled_serial' | 'expired'
+export type Finding = 'expected' | 'over' | 'wrong_product' | 'unknown_tag' | 'doubled_serial' | 'expired' | 'unknown_direction'
 
 export interface ReceiptLine extends Named {
   gtin: string
@@ -311,6 +311,15 @@ export interface Device {
   counts: Record<string, number>
   agent?: string | null
   agent_online?: boolean | null
+  conflicts: number
+}
+
+export interface SetAside {
+  id: number
+  site: string
+  agent: string
+  reason: string
+  set_aside_at: string
 }
 
 export interface Rejection {
