@@ -194,7 +194,7 @@ def _replay_rejections(arguments: argparse.Namespace) -> int:
     which = Which(arguments.id or None, arguments.site, arguments.agent)
     shift_s = None if arguments.clock_skew else arguments.shift_s
     settled, shift = take_in_set_aside(which, shift_s=shift_s, by=_by(arguments))
-    print(f"taken in: {len(settled.ids)}, shifted by {shift:+g} s; still refused: {len(settled.refused)}")
+    print(f"taken in: {len(settled.ids)}, shifted by {shift:+.10g} s; still refused: {len(settled.refused)}")
     for number, reason in settled.refused:
         print(f"{number}  {reason}", file=sys.stderr)
     return FAILED if settled.refused else OK

@@ -224,6 +224,23 @@ async def test_a_chore_that_fails_is_told_and_comes_again(database_uri: str, cap
     assert "chore sweep failed" in caplog.text
 
 
+@pytest.mark.mosquitto
+async def test_a_hub_writes_down_what_it_counts(database_uri: str, broker_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "STATUS_EVERY_S", 0.05)
+    settings = settings_for(database_uri, broker_port)
+    asked = "SELECT hub, counts FROM hub_status WHERE counts ->> 'batches' = '1' AND counts ->> 'repeated_batches' <> '0'"
+    async with running(settings), gateway(broker_port) as agent, asyncio.timeout(WAIT_S):
+        await agent.deliver(1)
+        await agent.deliver(1)
+        while not (found := await rows(database_uri, asked)):
+            await agent.deliver(1)
+    ((hub, counts),) = found
+    assert hub == settings.require_mqtt().client_id
+    assert isinstance(counts, dict)
+    assert counts.keys() >= {"known_readings", "conflicting_readings", "misdated_statuses", "held_back", "receipts_dropped"}
+    assert (counts["broker_connected"], counts["intake_times_full"]) == (1, 0)
+
+
 async def test_the_store_of_rejections_is_bounded(database_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejections, "REJECTIONS_KEPT", 3)
     async with await AsyncConnection.connect(database_uri, autocommit=True) as db:

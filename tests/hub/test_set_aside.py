@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
+import quartermaster
 from core.errors import MessageRejected, NotFound, RuleViolation
 from core.messages import BarcodeScan, Batch, Item, Position, Readings, Receipt, Series, TagPassage, encode
 from core.topics import AgentAddress
@@ -263,3 +265,35 @@ def test_shifting_there_and_back_changes_nothing(shift_s: int) -> None:
 def test_a_shift_out_of_the_calendar_is_refused() -> None:
     with pytest.raises(MessageRejected, match="years 1 to 9999"):
         shifted(Batch("a", BOOT, 1, NOW, [passage()]), 1e12)
+
+
+def test_the_command_lists_takes_in_and_gives_up_and_says_who(
+    database_uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QM_DATABASE_URI", database_uri)
+    real = datetime.now(UTC)
+    facts = [readings(4.5, at=real + AHEAD), BarcodeScan("dock-1", "x", real + 9 * AHEAD)]
+    with psycopg.connect(database_uri, autocommit=True) as db:
+        for seq, fact in enumerate(facts, start=1):
+            payload = encode(Batch("depot-gateway", BOOT, seq, real, [fact]))
+            db.execute(
+                "INSERT INTO set_aside_fact (site, agent, boot, seq, topic, payload, reason, set_aside_at)"
+                " VALUES ('depot', 'depot-gateway', %s, %s, %s, %s, 'is not credible', now())",
+                (BOOT, seq, GATEWAY.up, payload),
+            )
+
+        def run(*words: str) -> tuple[int, str]:
+            status = quartermaster.main(["rejections", *words])
+            return status, capsys.readouterr().out
+
+        status, said = run("list", "--agent", "depot-gateway")
+        assert (status, said.count("is not credible")) == (0, 2)
+        replay = ("replay", f"--shift-s={-AHEAD.total_seconds()}", "--by", "lin")
+        assert run(*replay) == (1, "taken in: 1, shifted by -31536000 s; still refused: 1\n")
+        assert run(*replay) == (1, "taken in: 0, shifted by -31536000 s; still refused: 1\n")
+        assert run("replay", "--clock-skew")[0] == 1
+        assert run("dismiss", "--reason", "a test bench", "--site", "depot", "--by", "lin") == (0, "given up: 1\n")
+        assert db.execute("SELECT value FROM reading").fetchall() == [(4.5,)]
+        ends = db.execute("SELECT settlement, settled_by FROM set_aside_fact ORDER BY id").fetchall()
+    assert ends == [("taken", "command:lin"), ("dismissed", "command:lin")]
+    assert "taken by command:lin" in run("list", "--settled")[1]
