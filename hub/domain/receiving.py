@@ -157,12 +157,14 @@ def merge(sightings: Iterable[Sighting]) -> list[Sighting]:
 
 def _both(one: Sighting, other: Sighting) -> Sighting:
     name = min(one, other, key=lambda each: (each.epc_hex is None, each.code, each.epc_hex or ""))
+    # When it came in is told by what saw it come in.
+    timed = [each for each in (one, other) if each.inbound] or [one, other]
     return replace(
         name,
         lot=min((each.lot for each in (one, other) if each.lot is not None), default=None),
         expiry=min((each.expiry for each in (one, other) if each.expiry is not None), default=None),
-        seen_at=min(one.seen_at, other.seen_at),
-        until=max(one.until, other.until),
+        seen_at=min(each.seen_at for each in timed),
+        until=max(each.until for each in timed),
         confidence=max(one.confidence, other.confidence),
         inbound=one.inbound or other.inbound,
     )

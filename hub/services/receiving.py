@@ -59,12 +59,13 @@ async def take_passages(db: AsyncConnection, site: str, passages: Iterable[TagPa
             seen.setdefault(passage.portal, []).append(sighting)
     async with db.transaction():
         for gate in await _lock_gates(db, site, seen):
-            parts = sessions(await _worth_telling(db, gate, seen[gate.location]), SESSION_GAP_S)
+            parts = sessions([each for each in seen[gate.location] if each.inbound], SESSION_GAP_S)
             for part in parts:
                 await _take(db, gate, part, now=now)
-            if not parts:
-                continue
-            await _fold_after(db, gate, parts[0][0].seen_at)
+            for each in await _worth_telling(db, gate, [each for each in seen[gate.location] if not each.inbound]):
+                await _note(db, gate, each, now)
+            if parts:
+                await _fold_after(db, gate, parts[0][0].seen_at)
 
 
 async def take_scans(db: AsyncConnection, site: str, scans: Iterable[BarcodeScan], now: datetime) -> None:
@@ -97,13 +98,13 @@ async def _lock_gates(db: AsyncConnection, site: str, seen: Iterable[str]) -> li
 
 
 async def _worth_telling(db: AsyncConnection, gate: Gate, sightings: Sequence[Sighting]) -> list[Sighting]:
-    """What came in, and units of no certain way that are neither on record nor told of at this gate for UNDIRECTED_AGAIN_S.
+    """Of what went no certain way, the units that are neither on record nor told of at this gate for UNDIRECTED_AGAIN_S; each once.
 
-    Without the last, a carton left standing near a gate would keep its receipt from ever closing, or make a new one every minute.
+    Without the last, a carton left standing near a gate would make a new receipt every minute.
     """
-    undirected = [each for each in sightings if not each.inbound and each.unit is not None]
+    undirected = [replace(each, until=each.seen_at) for each in merge(sightings) if each.unit is not None]
     if not undirected:
-        return [each for each in sightings if each.inbound]
+        return []
     known = set(await known_units(db, undirected))
     values = {
         "gate": gate.location,
@@ -113,7 +114,21 @@ async def _worth_telling(db: AsyncConnection, gate: Gate, sightings: Sequence[Si
         "within_s": UNDIRECTED_AGAIN_S,
     }
     known |= {(gtin, serial) for gtin, serial in await (await db.execute(_SQL["told_lately"], values)).fetchall()}
-    return [each for each in sightings if each.inbound or (each.unit is not None and each.unit not in known)]
+    return [each for each in undirected if each.unit not in known]
+
+
+async def _note(db: AsyncConnection, gate: Gate, sighting: Sighting, now: datetime) -> None:
+    """Adds a unit of no certain way to the first open receipt near it in time, or opens one.
+
+    It stretches none and joins none together: what came in is the same with and without it.
+    """
+    span = {"from": sighting.seen_at, "until": sighting.until}
+    async with db.cursor(row_factory=class_row(ReceiptRow)) as cursor:
+        await cursor.execute(_SQL["receipts_near"], {"gate": gate.location, "gap_s": SESSION_GAP_S, **span})
+        near = [each for each in await cursor.fetchall() if each.state == OPEN]
+    receipt = near[0] if near else await _open(db, gate, seen_from=sighting.seen_at, until=sighting.until, now=now)
+    if (await fold_receipt(db, gate, receipt, added=[sighting])).changed:
+        await tell(db, gate, receipt.id, state=OPEN, verdict=None, at=receipt.last_passage_at)
 
 
 async def _take(db: AsyncConnection, gate: Gate, part: Sequence[Sighting], *, now: datetime, opens: bool = True) -> None:
@@ -132,8 +147,13 @@ async def _take(db: AsyncConnection, gate: Gate, part: Sequence[Sighting], *, no
     if not fresh or not (open_ones or opens):
         return
     if open_ones:
+        came = [each for each in open_ones if any(item.sighting.inbound for item in await load_items(db, each.id))]
         receipt, added = await _unite(db, open_ones)
-        receipt = replace(receipt, opened_at=min(seen_from, receipt.opened_at), last_passage_at=max(until, receipt.last_passage_at))
+        receipt = replace(
+            receipt,
+            opened_at=min([seen_from, *(each.opened_at for each in came)]),
+            last_passage_at=max([until, *(each.last_passage_at for each in came)]),
+        )
         span = {"opened_at": receipt.opened_at, "last_passage_at": receipt.last_passage_at}
         await db.execute(_SQL["stretch_receipt"], {"id": receipt.id, "now": now, **span})
     else:
@@ -154,7 +174,7 @@ async def _open(db: AsyncConnection, gate: Gate, *, seen_from: datetime, until: 
 async def _unite(db: AsyncConnection, receipts: Sequence[ReceiptRow]) -> tuple[ReceiptRow, list[Sighting]]:
     """Makes open receipts that turned out to be one session into the oldest of them.
 
-    Returns it, with the span of all, and what the others held, which is no longer stored.
+    Returns it, and what the others held, which is no longer stored.
     """
     kept = min(receipts, key=lambda each: each.id)
     others = [each for each in receipts if each is not kept]
@@ -164,8 +184,7 @@ async def _unite(db: AsyncConnection, receipts: Sequence[ReceiptRow]) -> tuple[R
         await db.execute(_SQL["drop_receipt"], {"id": other.id})
         if other.shipment is not None:
             await settle_shipment(db, other.shipment)
-    opened_at = min(each.opened_at for each in receipts)
-    return replace(kept, opened_at=opened_at, last_passage_at=max(each.last_passage_at for each in receipts)), held
+    return kept, held
 
 
 async def _fold_after(db: AsyncConnection, gate: Gate, moment: datetime) -> None:

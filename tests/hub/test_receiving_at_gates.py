@@ -342,7 +342,7 @@ async def test_a_carton_left_standing_at_a_gate_keeps_no_receipt_open_and_is_tol
     for second in range(20, 2000, 40):
         await take(depot, [undirected(tag(MASKS, 1), second)], at=second)
     assert await close(depot, at=2000) == 1
-    assert await all_rows(depot, "SELECT last_passage_at FROM receipt") == [(T0 + timedelta(seconds=6),)]
+    assert await all_rows(depot, "SELECT last_passage_at FROM receipt") == [(T0 + timedelta(seconds=5),)]
     assert await all_rows(depot, "SELECT count(*) FROM alert") == [(1,)]
 
 
@@ -352,6 +352,30 @@ async def test_what_came_on_record_while_its_receipt_stood_open_is_not_told_of(d
     await close(depot, at=600)
     assert await all_rows(depot, "SELECT shipment, state, verdict FROM receipt") == [("ASN-1", "posted", "clean")]
     assert await all_rows(depot, "SELECT count(*) FROM alert") == [(0,)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_what_came_in_is_the_same_with_and_without_things_of_no_certain_way(depot: AsyncConnection, seed: int) -> None:
+    """Between two lorries 100 s apart, in any order: nothing of no certain way joins them, stretches them or moves their goods."""
+    draw = random.Random(seed)
+    await add_shipment(depot, "ASN-2", "dock-1", [(MASKS, "M", None, 2)])
+    lorries = [*CLEAN, passage(tag(MASKS, 1), 105), passage(tag(MASKS, 2), 108)]
+    noise = [undirected(tag(MASKS, 50 + number), draw.uniform(-50, 160)) for number in range(6)]
+    told = [*lorries, *noise, undirected(ALL[2], 40)]
+    draw.shuffle(told)
+    while told:
+        size = draw.randint(1, 5)
+        await take(depot, told[:size], at=5000)
+        told = told[size:]
+    await close(depot, at=5100)
+    came = "SELECT opened_at, last_passage_at, shipment FROM receipt WHERE shipment IS NOT NULL ORDER BY opened_at"
+    assert await all_rows(depot, came) == [
+        (T0, T0 + timedelta(seconds=5), "ASN-1"),
+        (T0 + timedelta(seconds=105), T0 + timedelta(seconds=109), "ASN-2"),
+    ]
+    assert await held(depot) == {**WHOLE, ("receiving", MASKS, "M"): 2}
+    told_of = await all_rows(depot, "SELECT count(*), count(DISTINCT serial) FROM receipt_item WHERE finding = 'unknown_direction'")
+    assert told_of == [(6, 6)]
 
 
 async def refuse_masks(db: AsyncConnection) -> None:
