@@ -25,7 +25,7 @@ _SQL = named("ingest")
 LIVES_REMEMBERED: Final = 20_000
 WEEKS_REMEMBERED: Final = 1_000
 
-Apply = Callable[[AsyncConnection, ReadingBlock, datetime], Awaitable[None]]
+Apply = Callable[[AsyncConnection, reading_store.Stored, datetime], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ async def take_facts(
     outcome.readings = len(stored.block)
     outcome.known_readings, outcome.conflicting_readings = stored.known, stored.conflicting
     if len(stored.block):
-        await handlers.apply_readings(db, stored.block, now)
+        await handlers.apply_readings(db, stored, now)
     if mirror and len(stored.block):
         names = {number: key for key, number in series.items()}
         await db.execute(_SQL["add_mirror_lines"], {"lines": reading_lines(stored.block, names)})

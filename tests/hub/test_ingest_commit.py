@@ -27,10 +27,10 @@ from core.messages import (
 )
 from core.topics import AgentAddress
 from hub.domain.inbound import Inbound
-from hub.domain.reading_block import ReadingBlock
 from hub.services import devices
 from hub.services.ingest import Handlers
 from hub.services.ingest_line import IngestLine
+from hub.services.reading_store import Stored
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 GATEWAY = AgentAddress("depot", "depot-gateway")
@@ -47,10 +47,10 @@ class Judge:
         self.scans: list[BarcodeScan] = []
         self.positions: list[Position] = []
 
-    async def apply_readings(self, db: AsyncConnection, block: ReadingBlock, now: datetime) -> None:
-        if any(self.refuse(value) for value in block.value.tolist()):
+    async def apply_readings(self, db: AsyncConnection, stored: Stored, now: datetime) -> None:
+        if any(self.refuse(value) for value in stored.block.value.tolist()):
             raise ValueError("poison among the readings")
-        self.readings += len(block)
+        self.readings += len(stored.block)
 
     async def take_passages(self, db: AsyncConnection, site: str, passages: list[TagPassage], now: datetime) -> None:
         for each in passages:
@@ -391,7 +391,7 @@ async def test_a_devices_state_moves_forward_only_and_each_change_is_told_once(d
 async def test_no_receipt_before_the_commit_and_none_is_lost_when_the_server_cuts_the_connection(database_uri: str) -> None:
     cuts = 0
 
-    async def cut(db: AsyncConnection, block: ReadingBlock, now: datetime) -> None:
+    async def cut(db: AsyncConnection, stored: Stored, now: datetime) -> None:
         nonlocal cuts
         if cuts < 2:
             cuts += 1
