@@ -155,8 +155,12 @@ export interface ColdRoom extends Named {
 export interface Readings {
   series_id: number
   quantity: string
+  /** More readings than a chart takes come as hours or days: their mean, lowest and highest. */
+  resolution: 'reading' | 'hour' | 'day'
   at: number[]
   values: (number | null)[]
+  lows: (number | null)[] | null
+  highs: (number | null)[] | null
 }
 
 export interface StockRow extends Named {
