@@ -172,6 +172,49 @@ def _list_tokens(_: argparse.Namespace) -> int:
     return OK
 
 
+def rejections(arguments: argparse.Namespace) -> int:
+    """Facts that could be read and not taken: lists them, takes them in again with their times put right, gives them up."""
+    return int(arguments.act(arguments))
+
+
+def _list_rejections(arguments: argparse.Namespace) -> int:
+    from hub.commands import list_set_aside
+
+    for each in list_set_aside(site=arguments.site, agent=arguments.agent, settled=arguments.settled):
+        end = f"  {each['settlement']} by {each['settled_by']} at {each['settled_at'].isoformat()}" if each["settlement"] else ""
+        whose = f"{each['site']}/{each['agent']} seq {each['seq']}"
+        print(f"{each['id']}  {each['set_aside_at'].isoformat()}  {whose}  {each['reason']}{end}")
+    return OK
+
+
+def _replay_rejections(arguments: argparse.Namespace) -> int:
+    from hub.commands import take_in_set_aside
+    from hub.services.set_aside import Which
+
+    which = Which(arguments.id or None, arguments.site, arguments.agent)
+    shift_s = None if arguments.clock_skew else arguments.shift_s
+    settled, shift = take_in_set_aside(which, shift_s=shift_s, by=_by(arguments))
+    print(f"taken in: {len(settled.ids)}, shifted by {shift:+.10g} s; still refused: {len(settled.refused)}")
+    for number, reason in settled.refused:
+        print(f"{number}  {reason}", file=sys.stderr)
+    return FAILED if settled.refused else OK
+
+
+def _dismiss_rejections(arguments: argparse.Namespace) -> int:
+    from hub.commands import dismiss_set_aside
+    from hub.services.set_aside import Which
+
+    which = Which(arguments.id or None, arguments.site, arguments.agent)
+    print(f"given up: {dismiss_set_aside(which, by=_by(arguments), reason=arguments.reason)}")
+    return OK
+
+
+def _by(arguments: argparse.Namespace) -> str:
+    import getpass
+
+    return f"command:{arguments.by or getpass.getuser()}"
+
+
 def decode(arguments: argparse.Namespace) -> int:
     """Turns a capture of a device's raw bytes into JSON lines of observations."""
     from edge.decode import run_decode
@@ -271,6 +314,28 @@ def _add_administration(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add.add_argument("--role", choices=ROLES, required=True)
     _action(actions, "revoke", _revoke_token, "ends a token: its program is refused from now on").add_argument("name")
     _action(actions, "list", _list_tokens, "names, roles and days of the tokens in force")
+
+    _add_rejections(commands)
+
+
+def _add_rejections(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    actions = _command(commands, rejections, epilog=SETTINGS).add_subparsers(title="actions", metavar="ACTION", required=True)
+    show = _action(actions, "list", _list_rejections, "what waits, newest first: id, when, whose, why")
+    show.add_argument("--settled", action="store_true", help="also what was taken in again or given up, and by whom")
+    replay = _action(
+        actions, "replay", _replay_rejections, "takes facts in again by the same rules; doing it twice changes nothing"
+    )
+    shift = replay.add_mutually_exclusive_group(required=True)
+    shift.add_argument("--shift-s", type=float, metavar="SECONDS", help="added to every time in them; 0 leaves the times alone")
+    shift.add_argument("--clock-skew", action="store_true", help="undo how far the clock of the agent named is off now")
+    dismiss = _action(actions, "dismiss", _dismiss_rejections, "gives facts up for good; who did it and why stays on record")
+    dismiss.add_argument("--reason", required=True)
+    for action in (show, replay, dismiss):
+        action.add_argument("--site", help="only those of this site")
+        action.add_argument("--agent", help="only those of agents of this name")
+    for action in (replay, dismiss):
+        action.add_argument("id", nargs="*", type=int, help="only these; without any, all that --site and --agent leave")
+        action.add_argument("--by", help="who does it, for the record; by default the name of the user of this machine")
 
 
 def _action(

@@ -28,6 +28,7 @@ class Permission(StrEnum):
     MASTER_DATA_WRITE = "master_data.write"
     DEVICES_READ = "devices.read"
     REJECTIONS_READ = "rejections.read"
+    SYSTEM_READ = "system.read"
 
 
 P = Permission
@@ -61,7 +62,8 @@ PERMISSIONS: Final = MappingProxyType[Role, frozenset[Permission]](
         },
         # A driver sees the own vehicle only: the routes and the live stream narrow these two further.
         "driver": _EVERYONE | {P.VEHICLES_READ, P.PLANS_READ},
-        "maintainer": _EVERYONE | {P.DEVICES_READ, P.REJECTIONS_READ, P.COLD_ROOMS_READ, P.ALERTS_READ, P.VEHICLES_READ},
+        "maintainer": _EVERYONE
+        | {P.DEVICES_READ, P.REJECTIONS_READ, P.SYSTEM_READ, P.COLD_ROOMS_READ, P.ALERTS_READ, P.VEHICLES_READ},
         "auditor": frozenset(each for each in Permission if each is P.OWN_SESSION or each.endswith(".read")),
         "admin": frozenset(Permission),
     }

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -18,7 +18,7 @@ from hub.adapters.mqtt import Broker
 from hub.adapters.postgres import Pool, conninfo, make_pool, outside_transaction, transaction
 from hub.adapters.solvers.process import SolverProcess
 from hub.health import HUB_APPLICATION
-from hub.services import device_states, devices, dispatch, limits, positions, receiving, rejections, upkeep
+from hub.services import device_states, devices, dispatch, limits, mirror, positions, receiving, rejections, system, upkeep
 from hub.services.ingest import Handlers
 from hub.services.ingest_line import IngestLine
 from hub.settings import HubSettings
@@ -26,6 +26,8 @@ from hub.settings import HubSettings
 _log = logging.getLogger(__name__)
 
 TRIM_EVERY_S: Final = 60.0
+MIRROR_LOOK_EVERY_S: Final = 10.0
+STATUS_EVERY_S: Final = 10.0
 SILENCE_EVERY_S: Final = 30.0  # of the scenario
 WATCH_EVERY_S: Final = 1.0
 QUIET_EVERY_S: Final = 15.0  # of the scenario
@@ -92,8 +94,9 @@ def make_chores(settings: HubSettings) -> Sequence[Chore]:
     # Passages travel in real time, however fast the story is told.
     quiet_s = max(receiving.QUIET_S, UPLINK_SETTLES_S * settings.time_scale.speed)
     return (
-        Chore("trim rejections", TRIM_EVERY_S, upkeep.trim_rejections),
+        Chore("trim rejections", TRIM_EVERY_S, rejections.trim_all),
         Chore("clear alerts of refusals", TRIM_EVERY_S, rejections.clear_quiet),
+        Chore("keep the mirror's queue within bounds", MIRROR_LOOK_EVERY_S, mirror.keep_within_bounds),
         Chore("trim outgoing", TRIM_EVERY_S, upkeep.trim_outgoing),
         Chore("find silence", max(real(SILENCE_EVERY_S), CHORE_SHORTEST_S), limits.find_silence),
         Chore(
@@ -131,8 +134,9 @@ async def run_hub(settings: HubSettings, *, stop: asyncio.Event) -> None:
             now=now,
             mirror=settings.influx is not None,
         )
+        status = _status_chore(mqtt.client_id, line, intake, broker, started_at=now())
         jobs: list[tuple[str, Coroutine[Any, Any, None]]] = [("mqtt intake", broker.run()), ("ingest", line.run())]
-        jobs += [(f"chore: {each.name}", _repeat(each, begin, now)) for each in make_chores(settings)]
+        jobs += [(f"chore: {each.name}", _repeat(each, begin, now)) for each in (*make_chores(settings), status)]
         jobs.append(("watch over plans", _watch(settings, pool, now)))
         if settings.influx is not None:
             jobs.append(("influx mirror", _mirror(settings, begin, now)))
@@ -142,6 +146,24 @@ async def run_hub(settings: HubSettings, *, stop: asyncio.Event) -> None:
             for task in running:
                 task.cancel()
     _log.info("stopped after %d batches and %d readings", line.counts.batches, line.counts.readings)
+
+
+def _status_chore(hub: str, line: IngestLine, intake: Intake, broker: Broker, *, started_at: datetime) -> Chore:
+    """Writes down what only this process knows: its counts, how full its queues are, and how often they were."""
+
+    async def write(db: AsyncConnection, now: datetime) -> None:
+        counts = {name: value for name, value in asdict(line.counts).items() if isinstance(value, int)}
+        counts |= {
+            "intake_messages": len(intake),
+            "intake_bytes": intake.waiting_bytes,
+            "intake_times_full": intake.times_full,
+            "receipts_waiting": len(broker.receipts),
+            "receipts_dropped": broker.receipts.dropped,
+            "broker_connected": int(broker.connected.is_set()),
+        }
+        await system.write_status(db, hub, counts, started_at=started_at, now=now)
+
+    return Chore("write the hub's status", STATUS_EVERY_S, write)
 
 
 def _mirror(settings: HubSettings, begin: Transactions, now: Clock) -> Coroutine[Any, Any, None]:

@@ -15,8 +15,8 @@ from psycopg import AsyncConnection
 from core.errors import ConfigurationError, RuleViolation
 from hub.adapters.migrations import migrate
 from hub.adapters.postgres import transaction
-from hub.bootstrap import make_clock, open_pool
-from hub.services import master_data, people, upkeep
+from hub.bootstrap import make_clock, make_handlers, open_pool
+from hub.services import master_data, people, set_aside, upkeep
 from hub.settings import HubSettings, read_settings
 
 DRAWN_PASSWORD_BYTES: Final = 12
@@ -101,6 +101,48 @@ def add_token(name: str, *, role: str) -> str:
         return await people.create_token(db, name, role=role, now=datetime.now(UTC))
 
     return _in_transaction(_settings(), add)
+
+
+def list_set_aside(*, site: str | None, agent: str | None, settled: bool) -> list[dict[str, Any]]:
+    """Facts that were read and not taken, newest first; with `settled` also those taken in again or dismissed since."""
+    return _in_transaction(_settings(), lambda db: set_aside.list_facts(db, site=site, agent=agent, settled=settled))
+
+
+def take_in_set_aside(which: set_aside.Which, *, shift_s: float | None, by: str) -> tuple[set_aside.Settled, float]:
+    """Takes facts in again with their times shifted; also returns by how many seconds.
+
+    A shift of None undoes how far the clock of the one agent named is off now. Raises RuleViolation and NotFound.
+    """
+    settings = _settings()
+
+    async def take(db: AsyncConnection) -> tuple[set_aside.Settled, float]:
+        shift = shift_s
+        if shift is None:
+            if which.site is None or which.agent is None:
+                raise RuleViolation("--clock-skew is an agent's: name it with --site and --agent")
+            shift = await set_aside.correction_for(db, site=which.site, agent=which.agent)
+        settled = await set_aside.take_in(
+            db,
+            which,
+            shift_s=shift,
+            handlers=make_handlers(),
+            now=make_clock(settings)(),
+            by=by,
+            mirror=settings.influx is not None,
+        )
+        return settled, shift
+
+    return _in_transaction(settings, take)
+
+
+def dismiss_set_aside(which: set_aside.Which, *, by: str, reason: str) -> int:
+    """Gives facts up for good; returns how many. Raises RuleViolation."""
+    settings = _settings()
+
+    async def dismiss(db: AsyncConnection) -> int:
+        return len((await set_aside.dismiss(db, which, now=make_clock(settings)(), by=by, reason=reason)).ids)
+
+    return _in_transaction(settings, dismiss)
 
 
 def _settings() -> HubSettings:

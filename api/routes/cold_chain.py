@@ -14,6 +14,7 @@ from api.shapes import LIST_DEFAULT, Asked, Id, Limit, Moment, Named, Told
 from core.errors import InvalidInput
 from hub.services import alerts, limits
 from hub.services.people import Caller
+from hub.services.series_chart import series_readings
 
 router = APIRouter(tags=["cold chain"])
 
@@ -103,12 +104,17 @@ class ColdRoom(Named):
 
 
 class Readings(Told):
-    """A series as columns; a null between two values is a gap, and must look like one."""
+    """A series as columns; a null between two values is a pause longer than the place's rules allow, and must look like one."""
 
     series_id: int
     quantity: Quantity
+    resolution: Literal["reading", "hour", "day"] = Field(
+        description="`reading`: every single one. Where they are more than 20,000: each hour or day (UTC), from its beginning"
+    )
     at: list[float] = Field(description="Seconds since 1970 UTC")
-    values: list[float | None]
+    values: list[float | None] = Field(description="Of an hour or day its mean")
+    lows: list[float | None] | None = Field(description="The lowest of each hour or day; null for single readings")
+    highs: list[float | None] | None = Field(description="The highest of each hour or day; null for single readings")
 
 
 @router.get("/alerts", summary="Alerts", dependencies=[Depends(allowed(Permission.ALERTS_READ))])
@@ -159,9 +165,9 @@ async def readings(
     since: Annotated[Moment | None, Query(alias="from", description="24 hours before `to` when left out")] = None,
     to: Annotated[Moment | None, Query(description="Now when left out")] = None,
 ) -> Readings:
-    """For a chart: at most 20,000 points, from the oldest on."""
+    """For a chart: the whole span, in the finest resolution that has at most 20,000 points."""
     until = to or here.now()
     since = since or until - CHART_DEFAULT
     if since > until:
         raise InvalidInput(["from: is after to"])
-    return Readings.model_validate(await limits.series_readings(db, series_id, since=since, until=until))
+    return Readings.model_validate(await series_readings(db, series_id, since=since, until=until))

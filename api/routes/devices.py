@@ -9,7 +9,7 @@ from api.auth import allowed
 from api.context import Db
 from api.permissions import Permission
 from api.shapes import LIST_DEFAULT, Filter, Limit, Moment, Told
-from hub.services import directory
+from hub.services import directory, set_aside
 
 router = APIRouter(tags=["devices"])
 
@@ -57,22 +57,43 @@ class Device(Told):
     counts: dict[str, int] = Field(description="Frames taken and refused, by kind, since its agent began")
     series: list[DeviceSeries]
     inputs: list[DeviceInput]
+    conflicts: int = Field(description="Readings that told another value for a moment it had told already; the first one counts")
     agents: list[str] = Field(description="Agents of its site")
     agent_online: bool | None = Field(description="False while an agent of its site is away: its state is then what it last said")
 
 
 class Rejection(Told):
-    """A message kept whole with the reason it was not taken; nothing else was held up by it."""
+    """A message with the reason it was not taken; nothing else was held up by it. The newest of each agent are kept."""
 
     id: int
     topic: str
     reason: str
+    site: str | None
     agent: str | None
     boot: str | None
     seq: int | None
     received_at: Moment
-    size: int = Field(description="Bytes")
+    size: int = Field(description="Bytes of the whole message; of a long one only the beginning is kept")
     start: str = Field(description="Its beginning, as text")
+
+
+class SetAside(Told):
+    """A fact that could be read and not taken: of an untrue time, or refused by a rule. It waits until a person settles it."""
+
+    id: int
+    site: str
+    agent: str
+    boot: str
+    seq: int
+    item: int | None = Field(description="Its place in its batch; null for readings, and for a whole batch")
+    reason: str
+    set_aside_at: Moment
+    size: int = Field(description="Bytes; 0 once settled")
+    settled_at: Moment | None
+    settled_by: str | None
+    settlement: Literal["taken", "dismissed"] | None
+    shift_s: float | None = Field(description="Seconds that were added to its time when it was taken in again")
+    settled_reason: str
 
 
 @router.get("/devices", summary="Devices", dependencies=[Depends(allowed(Permission.DEVICES_READ))])
@@ -91,3 +112,12 @@ async def agents(db: Db, site: Filter = None) -> list[Agent]:
 async def rejections(db: Db, limit: Limit = LIST_DEFAULT) -> list[Rejection]:
     """Newest first."""
     return [Rejection.model_validate(row) for row in await directory.list_rejections(db, limit=limit)]
+
+
+@router.get("/set-aside", summary="Facts set aside", dependencies=[Depends(allowed(Permission.REJECTIONS_READ))])
+async def set_aside_facts(
+    db: Db, site: Filter = None, agent: Filter = None, settled: bool = False, limit: Limit = LIST_DEFAULT
+) -> list[SetAside]:
+    """Newest first. `quartermaster rejections replay` takes them in again; with `settled` those that were are shown too."""
+    rows = await set_aside.list_facts(db, site=site, agent=agent, settled=settled, limit=limit)
+    return [SetAside.model_validate(row) for row in rows]

@@ -45,7 +45,9 @@ class ReceiptItem(Told):
     gtin: str | None
     lot: str | None
     serial: str | None
-    finding: str = Field(examples=["expected", "over", "wrong_product", "unknown_tag", "doubled_serial", "expired"])
+    finding: str = Field(
+        examples=["expected", "over", "wrong_product", "unknown_tag", "doubled_serial", "expired", "unknown_direction"]
+    )
     seen_at: Moment
     confidence: float
 

@@ -10,9 +10,10 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
 from api.auth import allowed
-from api.context import Here
+from api.context import Db, Here
 from api.live import Client
 from api.permissions import Permission
+from api.shapes import Moment, Told
 from hub.services import system
 from hub.services.people import Caller
 
@@ -35,6 +36,53 @@ class Health(BaseModel):
     last_ingest_at: datetime | None
 
 
+class HubStatus(Told):
+    """What one hub counted since it started. `at` is when it last wrote that down, every ten seconds."""
+
+    hub: str = Field(description="Its client id at the broker")
+    started_at: Moment
+    at: Moment
+    counts: dict[str, int] = Field(
+        description="Batches, readings and facts taken; known_readings, conflicting_readings, misdated_statuses, set_aside, "
+        "dropped_rejections, held_back (messages left with their agents); intake_times_full, receipts_dropped"
+    )
+
+
+class Kept(Told):
+    """What could not be taken and is kept, beside its bounds."""
+
+    rejected_messages: int
+    rejected_bytes: int
+    rejected_max_messages_an_agent: int
+    rejected_max_bytes_an_agent: int
+    set_aside_facts: int
+    set_aside_bytes: int
+    set_aside_largest_bytes: int = Field(description="Of the agent that has most of them")
+    set_aside_max_bytes_an_agent: int = Field(description="At this the hub takes no more of an agent's; they stay with it")
+    reading_conflicts: int
+    receipts_not_posted: int = Field(description="That a rule or the store refused to post; each has an alert and is tried again")
+
+
+class MirrorState(Told):
+    """The queue of the mirror to InfluxDB, and what was let go because it was away for too long."""
+
+    rows: int
+    bytes: int
+    max_rows: int
+    max_bytes: int
+    dropped_rows: int
+    dropped_bytes: int
+    dropped_at: Moment | None
+
+
+class SystemState(Told):
+    """Every limit that can be hit, and how near it is."""
+
+    hubs: list[HubStatus]
+    kept: Kept
+    mirror: MirrorState
+
+
 @router.get("/now", summary="What time is it", dependencies=[Depends(allowed(Permission.OWN_SESSION))])
 async def now(here: Here) -> Now:
     """Screens measure ages and forecasts against this clock, not their own."""
@@ -50,6 +98,12 @@ async def health(here: Here, response: Response) -> Health:
     except psycopg.OperationalError:
         response.status_code = 503
         return Health(status="degraded", database=False, last_ingest_at=None)
+
+
+@router.get("/system", summary="Counts and limits of the hubs", dependencies=[Depends(allowed(Permission.SYSTEM_READ))])
+async def system_state(db: Db) -> SystemState:
+    """What the hubs count, and how full everything is that has a bound."""
+    return SystemState.model_validate(await system.state(db))
 
 
 async def _client(here: Here, caller: Annotated[Caller, Depends(allowed(Permission.LIVE_READ))]) -> AsyncIterator[Client]:

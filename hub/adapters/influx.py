@@ -25,26 +25,13 @@ LOOK_EVERY_S: Final = 1.0
 RETRY_FIRST_S: Final = 1.0
 RETRY_MAX_S: Final = 60.0
 ANSWER_TIMEOUT_MS: Final = 10_000
+KEPT_OF_REFUSED_BYTES: Final = 65_536
 NEVER_TAKEN: Final = frozenset({400, 413, 422})
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What waits for the mirror."""
-
-    rows: int
-    bytes: int
-
-
-async def backlog(db: AsyncConnection) -> Backlog:
-    """How much waits for the mirror."""
-    row = await (await db.execute(_SQL["backlog"])).fetchone()
-    return Backlog(*row) if row else Backlog(0, 0)
 
 
 @dataclass(slots=True)
 class Mirror:
-    """Drains `mirror_queue` into one bucket. Lines InfluxDB will never take are kept in `rejected_message` and passed over."""
+    """Drains `mirror_queue` into one bucket. Of lines InfluxDB will never take the beginning goes into `rejected_message`."""
 
     url: str
     org: str
@@ -79,7 +66,9 @@ class Mirror:
             # A crash between the two writes a line twice, which InfluxDB takes as the same point.
             async with self.transaction() as db:
                 if refusal is not None:
-                    await db.execute(_SQL["refuse"], {"lines": lines, "reason": refusal, "now": self.now()})
+                    await db.execute(
+                        _SQL["refuse"], {"lines": lines, "reason": refusal, "now": self.now(), "kept": KEPT_OF_REFUSED_BYTES}
+                    )
                 await db.execute(_SQL["delete"], {"ids": [number]})
         return True
 

@@ -48,6 +48,10 @@ class ReceiptBox:
                 ranges = merged([*before.committed, *receipt.committed])
                 receipt = Receipt(receipt.boot, ranges, sorted({*before.rejected, *receipt.rejected}))  # noqa: PLW2901
             elif len(self._waiting) >= RECEIPTS_WAITING_MAX:
+                if not self.dropped:
+                    _log.warning(
+                        "%d receipts wait already: more are dropped, and asked for again by their agents", len(self._waiting)
+                    )
                 self.dropped += 1
                 continue
             self._waiting[key] = receipt

@@ -86,20 +86,20 @@ class PacketSplitter:
                         self._needed = body - position + KEPT_OF_OVERSIZED_BYTES
                         return position
                     problem = f"packet of {length} bytes is over the limit of {MAX_PACKET_BYTES}; only its beginning is kept"
-                    self._take(data, head, body, size, problem)
+                    self._take(data, head, body, size, problem=problem, length=length)
                     self._skip = stop - size
                     return size
                 self._needed = stop - position
                 return position
             if head & 0xF0 == _PUBLISH:
-                self._take(data, head, body, stop, None)
+                self._take(data, head, body, stop)
             else:
                 self.rest += data[position:stop]
             position = stop
         self._needed = size - position + 1
         return position
 
-    def _take(self, data: bytes, head: int, body: int, stop: int, problem: str | None) -> None:
+    def _take(self, data: bytes, head: int, body: int, stop: int, *, problem: str | None = None, length: int = 0) -> None:
         start = body + 2
         if start > stop:
             raise MalformedStream("PUBLISH without a topic")
@@ -114,7 +114,8 @@ class PacketSplitter:
             after += 2
         if after > stop:
             raise MalformedStream("PUBLISH shorter than its topic says")
-        self.burst.append(Inbound(topic, data[after:stop], problem))
+        size = None if problem is None else length - (after - body)
+        self.burst.append(Inbound(topic, data[after:stop], problem, size))
 
     def _remember(self, raw: bytes) -> str:
         if len(self._topics) >= TOPICS_REMEMBERED:

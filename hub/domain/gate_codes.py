@@ -37,6 +37,7 @@ def identify_tag(passage: TagPassage) -> Sighting | None:
         seen_at=passage.first_seen,
         until=max(passage.first_seen, passage.last_seen),
         confidence=passage.confidence,
+        inbound=passage.direction == "in",
     )
 
 

@@ -4,8 +4,12 @@ from typing import NamedTuple
 
 
 class Inbound(NamedTuple):
-    """Topic and payload; `problem` says why it could not even be taken whole (then `payload` is its beginning)."""
+    """Topic and payload; `problem` says why it could not even be taken whole.
+
+    Then `payload` is its beginning, and `size` how many bytes the whole payload has.
+    """
 
     topic: str
     payload: bytes
     problem: str | None = None
+    size: int | None = None

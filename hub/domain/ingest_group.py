@@ -60,7 +60,12 @@ class Fact(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """Something that cannot be taken as a fact; `whole` when nothing of its batch was. `life` and `seq` may be unknown."""
+    """Something that cannot be taken as a fact; `whole` when nothing of its batch was. `life` and `seq` may be unknown.
+
+    `lasting` says that it holds facts that may be taken yet (then `life` and `seq` are known, and `payload` is a batch of
+    them): they are set aside and never dropped. `item` is the place of a single fact in its batch; `size` counts the bytes
+    of a message of which `payload` is only the beginning.
+    """
 
     topic: str
     payload: bytes
@@ -68,6 +73,16 @@ class Rejection(NamedTuple):
     life: Life | None = None
     seq: int | None = None
     whole: bool = True
+    item: int | None = None
+    lasting: bool = False
+    size: int | None = None
+
+
+class Refused(NamedTuple):
+    """What a rule says of a fact it cannot take: its place in the list the rule was given, and why."""
+
+    place: int
+    reason: str
 
 
 class SeriesKey(NamedTuple):
@@ -194,7 +209,7 @@ class GroupBuilder:
             if problem is None:
                 self._facts.append(Fact(number, index, item))
             else:
-                self._rejections.append(_partly(message, batch, [item], f"items[{index}]: {problem}", life))
+                self._rejections.append(set_aside(Envelope(life, batch.seq, batch.sent_at, message), item, index, problem))
 
     def _add_readings(self, item: Readings, site: str, number: int) -> None:
         slots = self._slots
@@ -259,20 +274,18 @@ class GroupBuilder:
             )
             first = _EPOCH + timedelta(microseconds=item.at_us[0])
             reason = f"{len(item.which)} readings, the first of {first.isoformat()}: {_limits(now)}"
-            kept = Batch(envelope.life.agent, envelope.life.boot, envelope.seq, envelope.sent_at, [item])
-            payload = messages.encode(kept)
-            self._rejections.append(Rejection(envelope.message.topic, payload, reason, envelope.life, envelope.seq, whole=False))
+            self._rejections.append(set_aside(envelope, item, None, reason))
 
 
 def rejection_of(message: Inbound, reason: str) -> Rejection:
-    """A message kept whole, with as much of its name as can be read. The agent is the topic's, whatever the payload says."""
+    """A message refused whole, with as much of its name as can be read. The agent is the topic's, whatever the payload says."""
     try:
         address, channel = _parse_topic(message.topic)
         if channel != "up" or message.problem is not None:
             raise MessageRejected
         name = messages.decode_batch_name(message.payload)
     except MessageRejected:
-        return Rejection(message.topic, message.payload, reason)
+        return Rejection(message.topic, message.payload, reason, size=message.size)
     return Rejection(message.topic, message.payload, reason, Life(address.site, address.agent, name.boot), name.seq)
 
 
@@ -291,9 +304,27 @@ def is_credible(moment: datetime, now: datetime) -> bool:
     return now - PAST_LIMIT <= moment <= now + FUTURE_LIMIT
 
 
-def _partly(message: Inbound, batch: Batch, items: list[Item], reason: str, life: Life) -> Rejection:
-    kept = Batch(batch.agent, batch.boot, batch.seq, batch.sent_at, items)
-    return Rejection(message.topic, messages.encode(kept), reason, life, batch.seq, whole=False)
+def set_aside(envelope: Envelope, item: Item, index: int | None, reason: str) -> Rejection:
+    """One item of a batch, refused alone. Where a device was or how it did is of the moment and may be dropped in time; what was
+    measured, passed or scanned stays.
+    """
+    life = envelope.life
+    alone = messages.encode(Batch(life.agent, life.boot, envelope.seq, envelope.sent_at, [item]))
+    lasting = not isinstance(item, Position | DeviceStatus)
+    reason = reason if index is None else f"items[{index}]: {reason}"
+    return Rejection(envelope.message.topic, alone, reason, life, envelope.seq, whole=False, item=index, lasting=lasting)
+
+
+def readable_rejection_of(message: Inbound, reason: str) -> Rejection:
+    """A message that can be read and cannot be stored: its facts are set aside. One that cannot be read is rejected whole."""
+    rejection = rejection_of(message, reason)
+    if rejection.life is None:
+        return rejection
+    try:
+        batch = messages.decode_batch(message.payload)
+    except MessageRejected:
+        return rejection
+    return rejection._replace(lasting=batch.agent == rejection.life.agent)
 
 
 def _check_columns(item: Readings, index: int) -> None:

@@ -34,10 +34,14 @@ class Finding(StrEnum):
     UNKNOWN_TAG = "unknown_tag"
     DOUBLED_SERIAL = "doubled_serial"
     EXPIRED = "expired"
+    UNKNOWN_DIRECTION = "unknown_direction"
 
 
 HELD: Final = frozenset({Finding.OVER, Finding.WRONG_PRODUCT, Finding.EXPIRED})
-"""Findings whose goods are put into quarantine. Of an unknown tag no product is known, and a doubled serial is in stock already."""
+"""Findings whose goods are put into quarantine. Of an unknown tag no product is known, and a doubled serial is in stock already.
+
+Goods of which nobody can say whether they came in are not put on the books: a person looks.
+"""
 GRAVE: Final = frozenset({Finding.DOUBLED_SERIAL, Finding.EXPIRED, Finding.WRONG_PRODUCT})
 
 
@@ -55,7 +59,8 @@ class ExpectedLine:
 class Sighting:
     """One code seen at a gate. `lot` and `expiry` are what the code itself carries; `epc_hex` is None for a barcode.
 
-    `seen_at` is the first moment it was seen and `until` the last; `confidence` runs from 0 to 1.
+    `seen_at` is the first moment it was seen and `until` the last; `confidence` runs from 0 to 1. `inbound` is False when nothing
+    says which way it went.
     """
 
     code: str
@@ -67,6 +72,7 @@ class Sighting:
     seen_at: datetime
     until: datetime
     confidence: float
+    inbound: bool = True
 
     @property
     def unit(self) -> Unit | None:
@@ -151,13 +157,16 @@ def merge(sightings: Iterable[Sighting]) -> list[Sighting]:
 
 def _both(one: Sighting, other: Sighting) -> Sighting:
     name = min(one, other, key=lambda each: (each.epc_hex is None, each.code, each.epc_hex or ""))
+    # When it came in is told by what saw it come in.
+    timed = [each for each in (one, other) if each.inbound] or [one, other]
     return replace(
         name,
         lot=min((each.lot for each in (one, other) if each.lot is not None), default=None),
         expiry=min((each.expiry for each in (one, other) if each.expiry is not None), default=None),
-        seen_at=min(one.seen_at, other.seen_at),
-        until=max(one.until, other.until),
+        seen_at=min(each.seen_at for each in timed),
+        until=max(each.until for each in timed),
         confidence=max(one.confidence, other.confidence),
+        inbound=one.inbound or other.inbound,
     )
 
 
@@ -207,6 +216,8 @@ def _in_fefo_order(lines: Iterable[ExpectedLine]) -> list[ExpectedLine]:
 def _judge_one(
     sighting: Sighting, lines: Sequence[ExpectedLine], room: dict[Unit, int], *, already: Set[Unit], on: date
 ) -> tuple[Finding, str | None]:
+    if not sighting.inbound:
+        return Finding.UNKNOWN_DIRECTION, sighting.lot
     if sighting.gtin is None:
         awaited = bool(lines) and sighting.code.startswith(LOGISTIC_UNIT_CODES)
         return (Finding.EXPECTED if awaited else Finding.UNKNOWN_TAG), None

@@ -124,12 +124,15 @@ async def acknowledge(db: AsyncConnection, alert_id: int, *, person: str, reason
 
 
 async def resolve(db: AsyncConnection, alert_id: int, *, person: str, reason: str, now: datetime) -> dict[str, Any]:
-    """A person closes an acknowledged alert whose cause no rule will clear. Raises NotFound and RuleViolation."""
+    """A person closes an acknowledged alert whose cause no rule will clear: also one of a series that none watches any more.
+
+    Raises NotFound and RuleViolation.
+    """
     reason = _checked_reason(reason)
     kind, severity, site, state = await _lock(db, alert_id)
     if state != "acknowledged":
         raise RuleViolation(f"alert {alert_id} is {state}: only an acknowledged alert can be resolved")
-    if kind in ("excursion", "silence"):
+    if kind in ("excursion", "silence") and await _is_watched(db, alert_id):
         raise RuleViolation(f"alert {alert_id}: the cause still stands; it resolves by itself when the readings are right again")
     await db.execute(
         _SQL["resolve"], {"id": alert_id, "details": Jsonb({"resolved_by": person, "resolve_reason": reason}), "now": now}
@@ -153,6 +156,11 @@ async def get_alert(db: AsyncConnection, alert_id: int) -> dict[str, Any]:
     if row is None:
         raise NotFound(f"there is no alert {alert_id}")
     return row
+
+
+async def _is_watched(db: AsyncConnection, alert_id: int) -> bool:
+    row = await (await db.execute(_SQL["is_watched"], {"id": alert_id})).fetchone()
+    return row is not None and bool(row[0])
 
 
 async def _lock(db: AsyncConnection, alert_id: int) -> tuple[str, str, str | None, str]:

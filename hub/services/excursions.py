@@ -32,7 +32,10 @@ def source_of(site: str, device: str, quantity: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """One rule on one series, with what its alert must say."""
+    """One rule on one series, with what its alert must say.
+
+    It covers the readings in (after, until]: while the device stood where the rule holds. `until` is None where it stands there.
+    """
 
     series_id: int
     site: str
@@ -42,6 +45,8 @@ class Watch:
     rule: str
     severity: alerts.Severity
     limit: Limit
+    after: datetime = EPOCH
+    until: datetime | None = None
 
     @property
     def source(self) -> str:
@@ -56,9 +61,12 @@ class _Stored(NamedTuple):
 
 
 async def store_outcome(
-    db: AsyncConnection, watch: Watch, outcome: list[Excursion], *, after: datetime, until: datetime, now: datetime
+    db: AsyncConnection, watch: Watch, outcome: list[Excursion], *, after: datetime, until: datetime, cut: bool, now: datetime
 ) -> None:
-    """Makes the excursions that began in (after, until] those of the outcome, and brings their alerts in line."""
+    """Makes the excursions that began in (after, until] those of the outcome, and brings their alerts in line.
+
+    With `cut` the last one ended because the watch did, not because the readings were right again; its alert says so.
+    """
     key = {"rule": watch.rule, "series_id": watch.series_id}
     rows = await (await db.execute(_SQL["began_between"], {**key, "after": after, "until": until})).fetchall()
     before = [_Stored(*row) for row in rows]
@@ -73,7 +81,19 @@ async def store_outcome(
     # The one that goes on comes last, when the alerts of those that ended are cleared: only one may stand uncleared.
     for excursion_id, excursion in saved:
         held_by = heirs.get(excursion_id, excursion_id)
-        await _align(db, watch, excursion, excursion_id=excursion_id, held_by=held_by, now=now)
+        details = _details(watch, excursion, excursion_id) | ({"unwatched": True} if cut and excursion is outcome[-1] else {})
+        await _align(db, watch, excursion, held_by=held_by, details=details, now=now)
+
+
+async def end_unwatched(db: AsyncConnection, rule: str, series_id: int, *, upto: datetime, now: datetime) -> None:
+    """Ends what goes on under a watch that is no more, at the last reading that was judged, and clears its alert."""
+    ended = await db.execute(_SQL["end_unwatched"], {"rule": rule, "series_id": series_id, "upto": upto})
+    for excursion_id, site, device, quantity in await ended.fetchall():
+        values = {"source": source_of(site, device, quantity), "rule": rule, "id": excursion_id}
+        row = await (await db.execute(_SQL["alert_of"], values)).fetchone()
+        if row is not None:
+            told = {"unwatched": True}
+            await alerts.correct_alert(db, row[0], opened_at=None, cleared_at=upto, details=told, now=now)
 
 
 def _heirs(gone: list[_Stored], fresh: list[tuple[int, Excursion]]) -> dict[int, int]:
@@ -121,13 +141,13 @@ async def _take_back(db: AsyncConnection, watch: Watch, excursion_ids: list[int]
 
 
 async def _align(
-    db: AsyncConnection, watch: Watch, excursion: Excursion, *, excursion_id: int, held_by: int, now: datetime
+    db: AsyncConnection, watch: Watch, excursion: Excursion, *, held_by: int, details: dict[str, Any], now: datetime
 ) -> None:
-    """One excursion's alert: opened, brought up to date, or cleared."""
-    details, opened_at = _details(watch, excursion, excursion_id), moment(excursion.alarmed_us)
+    """One excursion's alert: opened, brought up to date, or cleared. One that goes on never hides behind a cleared alert."""
+    opened_at = moment(excursion.alarmed_us)
     cleared_at = None if excursion.ended_us is None else moment(excursion.ended_us)
     row = await _alert_of(db, watch, held_by)
-    if row is not None:
+    if row is not None and (cleared_at is not None or row[1] is None):
         await alerts.correct_alert(db, row[0], cleared_at=cleared_at, opened_at=opened_at, details=details, now=now)
         return
     await alerts.open_alert(

@@ -1,21 +1,22 @@
 """Facts that are not readings, each kind and site in its turn; one that its rule cannot take is set aside alone."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
 
-from core import messages
-from core.messages import BarcodeScan, Batch, TagPassage
-from hub.domain.ingest_group import Envelope, Fact, Rejection
+from core.messages import BarcodeScan, TagPassage
+from hub.domain.ingest_group import Envelope, Fact, Refused, Rejection, set_aside
 from hub.services.faults import FAULTS, is_the_stores
 from hub.sql import named
 
 _WRITTEN_HERE = (TagPassage, BarcodeScan)
 _SQL = named("ingest")
 
-Acts = Mapping[type, Callable[[AsyncConnection, str, list[Any], datetime], Awaitable[None]]]
+Act = Callable[[AsyncConnection, str, list[Any], datetime], Awaitable[Sequence[Refused] | None]]
+"""A rule: takes facts of one kind and site, and may return those it cannot take."""
+Acts = Mapping[type, Act]
 
 
 async def take(db: AsyncConnection, envelopes: list[Envelope], facts: list[Fact], acts: Acts, now: datetime) -> list[Rejection]:
@@ -43,19 +44,23 @@ async def _take_site(
     facts: list[Fact],
     site: str,
     *,
-    act: Callable[[AsyncConnection, str, list[Any], datetime], Awaitable[None]],
+    act: Act,
     now: datetime,
 ) -> list[Rejection]:
     async def write(some: list[Fact]) -> None:
         await _add_rows(db, envelopes, some, now)
 
+    refused: list[tuple[Fact, str]] = []
+
     async def judge(some: list[Fact]) -> None:
-        await act(db, site, [fact.value for fact in some], now)
+        told = await act(db, site, [fact.value for fact in some], now)
+        refused.extend([(some[each.place], each.reason) for each in told or ()])
 
     failed = await _halving(db, facts, write) if type(facts[0].value) in _WRITTEN_HERE else []
     unwritten = {(fact.batch, fact.item) for fact, _ in failed}
     failed += await _halving(db, [fact for fact in facts if (fact.batch, fact.item) not in unwritten], judge)
-    return [_set_aside(envelopes, fact, error) for fact, error in failed]
+    refused += [(fact, str(error).strip() or type(error).__name__) for fact, error in failed]
+    return [set_aside(envelopes[fact.batch], fact.value, fact.item, reason) for fact, reason in refused]
 
 
 async def _halving(
@@ -78,14 +83,6 @@ async def _halving(
                 half = len(some) // 2
                 waiting += [some[half:], some[:half]]
     return failed
-
-
-def _set_aside(envelopes: list[Envelope], fact: Fact, error: Exception) -> Rejection:
-    envelope = envelopes[fact.batch]
-    life = envelope.life
-    alone = messages.encode(Batch(life.agent, life.boot, envelope.seq, envelope.sent_at, [fact.value]))
-    reason = f"items[{fact.item}]: {str(error).strip() or type(error).__name__}"
-    return Rejection(envelope.message.topic, alone, reason, life, envelope.seq, whole=False)
 
 
 async def _add_rows(db: AsyncConnection, envelopes: list[Envelope], facts: list[Fact], now: datetime) -> None:

@@ -3,7 +3,7 @@
 Receipts are part of the outcome: they may leave only after the commit.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,7 +13,7 @@ from psycopg.types.range import Range
 
 from core.messages import BarcodeScan, DeviceStatus, Position, Receipt, StateChange, TagPassage
 from core.topics import AgentAddress
-from hub.domain.ingest_group import IngestGroup, Life, SeriesKey
+from hub.domain.ingest_group import IngestGroup, Life, Refused, Rejection, SeriesKey
 from hub.domain.line_protocol import reading_lines
 from hub.domain.reading_block import ReadingBlock
 from hub.domain.seq_ranges import multirange_text, ranges_of
@@ -25,7 +25,7 @@ _SQL = named("ingest")
 LIVES_REMEMBERED: Final = 20_000
 WEEKS_REMEMBERED: Final = 1_000
 
-Apply = Callable[[AsyncConnection, ReadingBlock, datetime], Awaitable[None]]
+Apply = Callable[[AsyncConnection, reading_store.Stored, datetime], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Handlers:
     apply_readings: Apply
     take_passages: Callable[[AsyncConnection, str, list[TagPassage], datetime], Awaitable[None]]
     take_scans: Callable[[AsyncConnection, str, list[BarcodeScan], datetime], Awaitable[None]]
-    take_positions: Callable[[AsyncConnection, str, list[Position], datetime], Awaitable[None]]
+    take_positions: Callable[[AsyncConnection, str, list[Position], datetime], Awaitable[Sequence[Refused] | None]]
     take_statuses: Callable[[AsyncConnection, str, list[DeviceStatus], datetime], Awaitable[None]]
     take_states: Callable[[AsyncConnection, str, list[StateChange], datetime], Awaitable[None]]
 
@@ -71,6 +71,8 @@ class Outcome:
     conflicting_readings: int = 0
     facts: int = 0
     rejections: int = 0
+    set_aside: int = 0
+    dropped_rejections: int = 0
     misdated_statuses: int = 0
     learned: Memory = field(default_factory=Memory)
 
@@ -80,7 +82,7 @@ async def commit_group(
 ) -> Outcome:
     """Stores and judges a group in the caller's transaction, which the caller must commit before the receipts leave.
 
-    Raises what the database raises; nothing is kept of a group that failed.
+    Raises what the database raises, and SetAsideFull; nothing is kept of a group that failed.
     """
     outcome = Outcome(repeated_batches=group.asked_again)
     await db.execute(_SQL["lift_decompression_limit"])
@@ -89,27 +91,42 @@ async def commit_group(
     outcome.batches = sum(fresh)
     outcome.repeated_batches += len(fresh) - outcome.batches
 
+    refused = [each for each in group.rejections if each.life is None or (each.life, each.seq) not in known]
+    refused += await take_facts(db, group, fresh, handlers, memory=memory, outcome=outcome, now=now, mirror=mirror)
+    outcome.rejections, outcome.set_aside = len(refused), sum(each.lasting for each in refused)
+    outcome.dropped_rejections = await rejections.keep(db, refused, now)
+
+    await devices.touch_agents(db, group.envelopes, now)
+    outcome.misdated_statuses = await devices.take_agent_statuses(db, group.statuses, now)
+    outcome.receipts = await _mark(db, group, known)
+    return outcome
+
+
+async def take_facts(
+    db: AsyncConnection,
+    group: IngestGroup,
+    fresh: list[bool],
+    handlers: Handlers,
+    *,
+    memory: Memory,
+    outcome: Outcome,
+    now: datetime,
+    mirror: bool,
+) -> list[Rejection]:
+    """Stores and judges the facts of the group's fresh batches, counts them in `outcome`, and returns what no rule could take."""
     block, series = await reading_store.resolve(db, group, fresh, memory=memory.series, learned=outcome.learned.series)
     await _ensure_weeks(db, group, block, memory=memory.weeks, learned=outcome.learned.weeks)
     stored = await reading_store.store(db, block, now)
     outcome.readings = len(stored.block)
     outcome.known_readings, outcome.conflicting_readings = stored.known, stored.conflicting
     if len(stored.block):
-        await handlers.apply_readings(db, stored.block, now)
-
-    facts = [each for each in group.facts if fresh[each.batch]]
-    refused = [each for each in group.rejections if each.life is None or (each.life, each.seq) not in known]
-    refused += await fact_store.take(db, group.envelopes, facts, _acts(handlers), now)
-    outcome.facts, outcome.rejections = len(facts), len(refused)
-    await rejections.keep(db, refused, now)
-
-    await devices.touch_agents(db, group.envelopes, now)
-    outcome.misdated_statuses = await devices.take_agent_statuses(db, group.statuses, now)
+        await handlers.apply_readings(db, stored, now)
     if mirror and len(stored.block):
         names = {number: key for key, number in series.items()}
         await db.execute(_SQL["add_mirror_lines"], {"lines": reading_lines(stored.block, names)})
-    outcome.receipts = await _mark(db, group, known)
-    return outcome
+    facts = [each for each in group.facts if fresh[each.batch]]
+    outcome.facts = len(facts)
+    return await fact_store.take(db, group.envelopes, facts, _acts(handlers), now)
 
 
 def _acts(handlers: Handlers) -> fact_store.Acts:

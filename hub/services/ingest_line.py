@@ -14,19 +14,27 @@ from core.errors import Unavailable
 from core.messages import Receipt
 from core.topics import AgentAddress
 from hub.domain.inbound import Inbound
-from hub.domain.ingest_group import GroupBuilder, IngestGroup, rejection_of
+from hub.domain.ingest_group import GroupBuilder, IngestGroup, readable_rejection_of
 from hub.services.faults import FAULTS, is_the_stores
 from hub.services.ingest import Handlers, Memory, Outcome, commit_group
+from hub.services.rejections import SetAsideFull, tell_full
 
 _log = logging.getLogger(__name__)
 
 RETRY_FIRST_S: Final = 0.2
 RETRY_MAX_S: Final = 5.0
+TOLD_FIRST: Final = {
+    "known_readings": "readings came that were there already",
+    "conflicting_readings": "a device told two values for one moment (table reading_conflict)",
+    "misdated_statuses": "an agent told a time that cannot be true",
+    "set_aside": "facts were set aside (`quartermaster rejections list`)",
+    "dropped_rejections": "the oldest rejected messages of an agent were dropped to keep within bounds",
+}
 
 
 @dataclass(slots=True)
 class Counts:
-    """Totals since the line began."""
+    """Totals since the line began. `held_back` counts messages left with their agents because no more facts may be set aside."""
 
     groups: int = 0
     batches: int = 0
@@ -36,6 +44,9 @@ class Counts:
     conflicting_readings: int = 0
     facts: int = 0
     rejections: int = 0
+    set_aside: int = 0
+    dropped_rejections: int = 0
+    held_back: int = 0
     misdated_statuses: int = 0
     last_commit_at: datetime | None = None
 
@@ -49,6 +60,8 @@ class Counts:
         self.conflicting_readings += outcome.conflicting_readings
         self.facts += outcome.facts
         self.rejections += outcome.rejections
+        self.set_aside += outcome.set_aside
+        self.dropped_rejections += outcome.dropped_rejections
         self.misdated_statuses += outcome.misdated_statuses
         self.last_commit_at = now
 
@@ -98,7 +111,30 @@ class IngestLine:
             await self.commit(builder.finish(self.now()))
 
     async def commit(self, group: IngestGroup) -> None:
-        """Commits one group, halving it around messages that the store or a rule cannot take, and publishes its receipts."""
+        """Commits one group, halving it around messages that the store or a rule cannot take, and publishes its receipts.
+
+        Messages with facts that may not be set aside any more are left out: without a receipt they stay with their agents.
+        """
+        try:
+            await self._commit(group)
+        except SetAsideFull as full:
+            await self._hold_back(group, full)
+
+    async def _hold_back(self, group: IngestGroup, full: SetAsideFull) -> None:
+        left = {id(each.message) for each in group.envelopes if (each.life, each.seq) in full.batches}
+        # A group made of one refusal has no envelope.
+        rest = [each for each in group.messages if id(each) not in left] if left else []
+        self.counts.held_back += len(group.messages) - len(rest)
+        _log.warning("%d messages are left with their agents: %s", len(group.messages) - len(rest), full)
+        try:
+            async with self.transaction() as db:
+                await tell_full(db, full, self.now())
+        except Unavailable as error:
+            _log.warning("the alert of a full store of facts set aside waits for the agent to ask again: %s", error)
+        if rest:
+            await self.commit(self._group(rest))
+
+    async def _commit(self, group: IngestGroup) -> None:
         try:
             outcome = await self._try_until_answered(group)
         except FAULTS as error:
@@ -110,8 +146,15 @@ class IngestLine:
                 return
             outcome = await self._try_until_answered(self._refused(group.messages[0], error), refusal=True)
         self._memory.learn(outcome.learned)
+        self._say_first(outcome)
         self.counts.add(outcome, self.now())
         self.publish(outcome.receipts)
+
+    def _say_first(self, outcome: Outcome) -> None:
+        """One line in the log when something happens that only the counts would tell of."""
+        for name, meaning in TOLD_FIRST.items():
+            if getattr(outcome, name) and not getattr(self.counts, name):
+                _log.warning("for the first time since the start, %s; hub_status counts them from here on", meaning)
 
     def _group(self, messages: list[Inbound]) -> IngestGroup:
         builder = GroupBuilder()
@@ -121,7 +164,7 @@ class IngestLine:
     def _refused(self, message: Inbound, error: Exception) -> IngestGroup:
         empty = self._group([])
         empty.messages.append(message)
-        empty.rejections.append(rejection_of(message, f"{type(error).__name__}: {error}"))
+        empty.rejections.append(readable_rejection_of(message, f"{type(error).__name__}: {error}"))
         return empty
 
     async def _try_until_answered(self, group: IngestGroup, *, refusal: bool = False) -> Outcome:

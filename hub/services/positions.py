@@ -8,8 +8,9 @@ from typing import Final
 
 from psycopg import AsyncConnection
 
-from core.messages import Position, encode
+from core.messages import Position
 from hub.domain.geo import gcj02_to_wgs84
+from hub.domain.ingest_group import Refused
 from hub.domain.visits import (
     ARRIVE_RADIUS_M,
     DWELL_OUT_OF_TURN,
@@ -69,23 +70,23 @@ class _Trail:
     begins: bool
 
 
-async def take_positions(db: AsyncConnection, site: str, positions: Sequence[Position], now: datetime) -> None:
+async def take_positions(db: AsyncConnection, site: str, positions: Sequence[Position], now: datetime) -> list[Refused]:
     """Takes fixes of one site's trackers, in the caller's transaction.
 
     Every fix that can be a fact is kept once in the trail, late or not; the live place moves forward only and never to a fix
     that implies more than 70 m/s. GCJ-02 is turned into WGS-84. What cannot be true (0, 0; the future; older than 30 days; a
-    tracker nobody knows) is kept whole in `rejected_message` with its reason.
+    tracker nobody knows) is returned with its reason.
     """
     found = await db.execute(_SQL["trackers"], {"site": site, "trackers": sorted({each.tracker for each in positions})})
     trackers = {tracker: (tracker_id, vehicle) for tracker, tracker_id, vehicle in await found.fetchall()}
-    refused: list[tuple[Position, str]] = []
-    rows: dict[tuple[int, datetime], tuple[Position, Fix]] = {}
-    for position in positions:
+    refused: list[Refused] = []
+    rows: dict[tuple[int, datetime], tuple[int, Fix]] = {}
+    for index, position in enumerate(positions):
         why = _why_not(position, trackers, site, now)
         if why is None:
-            rows.setdefault((trackers[position.tracker][0], position.at), (position, _fix(position)))
+            rows.setdefault((trackers[position.tracker][0], position.at), (index, _fix(position)))
         else:
-            refused.append((position, why))
+            refused.append(Refused(index, why))
     new = await _add(db, {key: fix for key, (_, fix) in rows.items()})
     if new:
         vehicle_of = dict(trackers.values())
@@ -93,9 +94,11 @@ async def take_positions(db: AsyncConnection, site: str, positions: Sequence[Pos
         for key in new:
             fresh.setdefault(vehicle_of[key[0]], []).append(rows[key][1])
         jumps = await _move_live(db, fresh, now)
-        refused += [(rows[key][0], jumps[vehicle_of[key[0]], key[1]]) for key in new if (vehicle_of[key[0]], key[1]) in jumps]
+        refused += [
+            Refused(rows[key][0], jumps[vehicle_of[key[0]], key[1]]) for key in new if (vehicle_of[key[0]], key[1]) in jumps
+        ]
         await _follow(db, fresh, now)
-    await _reject(db, site, refused, now)
+    return refused
 
 
 def _why_not(position: Position, trackers: Mapping[str, tuple[int, str]], site: str, now: datetime) -> str | None:
@@ -162,20 +165,6 @@ async def _move_live(db: AsyncConnection, fresh: Mapping[str, list[Fix]], now: d
         )
     await db.execute(_SQL["move_live"], {"vehicles": list(newest), "now": now, **_columns(list(newest.values()))})
     return jumps
-
-
-async def _reject(db: AsyncConnection, site: str, refused: Sequence[tuple[Position, str]], now: datetime) -> None:
-    if not refused:
-        return
-    values = {
-        "topic": f"site {site}: positions",
-        "payloads": [encode(position) for position, _ in refused],
-        "reasons": [why for _, why in refused],
-        "now": now,
-    }
-    row = await (await db.execute(_SQL["reject"], values)).fetchone()
-    payload = {"reason": refused[0][1], "with_it": len(refused)}
-    await emit(db, kind="rejection", subject=str(row[0]) if row else site, site=None, payload=payload, at=now)
 
 
 async def _follow(db: AsyncConnection, fresh: Mapping[str, list[Fix]], now: datetime) -> None:

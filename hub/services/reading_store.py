@@ -1,6 +1,6 @@
 """Readings of a group on their way into the table: named, sorted, copied in bulk, doubles told from conflicts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,11 +24,15 @@ _FIRST_MONDAY_US: Final = epoch_us(FIRST_MONDAY)
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The readings that are new in the table (sorted by series, then time), and how many were not."""
+    """The readings that are new in the table (sorted by series, then time), and how many were not.
+
+    `apart` are the series whose new readings may have a gap to those that stood there before.
+    """
 
     block: ReadingBlock
     known: int
     conflicting: int
+    apart: frozenset[int] = frozenset()
 
 
 def week_of(moment: datetime) -> int:
@@ -118,8 +122,7 @@ async def store(db: AsyncConnection, block: ReadingBlock, now: datetime) -> Stor
             stored = None
     if stored is None:
         stored = await _store_around_doubles(db, block, now)
-    await _move_latest(db, stored.block, now)
-    return stored
+    return replace(stored, apart=await _move_latest(db, stored.block, now))
 
 
 def _doubled(block: ReadingBlock) -> NDArray[np.bool_]:
@@ -152,14 +155,16 @@ async def _store_around_doubles(db: AsyncConnection, block: ReadingBlock, now: d
     return Stored(new, len(dropped) - conflicting, conflicting)
 
 
-async def _move_latest(db: AsyncConnection, block: ReadingBlock, now: datetime) -> None:
+async def _move_latest(db: AsyncConnection, block: ReadingBlock, now: datetime) -> frozenset[int]:
     if not len(block):
-        return
-    last = np.flatnonzero(np.append(block.series_id[1:] != block.series_id[:-1], True))
+        return frozenset()
+    edges = block.series_id[1:] != block.series_id[:-1]
+    first, last = np.flatnonzero(np.append(True, edges)), np.flatnonzero(np.append(edges, True))
     newest = {
         "series": block.series_id[last].tolist(),
+        "first_us": block.at_us[first].tolist(),
         "at_us": block.at_us[last].tolist(),
         "values": block.value[last].tolist(),
         "now": now,
     }
-    await db.execute(_SQL["move_latest"], newest)
+    return frozenset([row[0] for row in await (await db.execute(_SQL["move_latest"], newest)).fetchall()])

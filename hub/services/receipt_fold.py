@@ -80,15 +80,17 @@ async def fold_receipt(
 ) -> Folded:
     """Judges an open receipt anew with what is `added`, and stores its items and shipment.
 
-    `in_hand` are units that are in our hands besides those on record. The caller holds the lock on the gate.
+    `in_hand` are units that are in our hands besides those on record. What was seen going no certain way, and is on record by now,
+    is not told of. The caller holds the lock on the gate.
     """
     before = await load_items(db, receipt.id)
     things = merge([*(item.sighting for item in before), *added])
+    units = await known_units(db, things)
+    things = [each for each in things if each.inbound or (each.unit not in units and each.unit not in in_hand)]
     shipment = await _choose_shipment(db, gate, receipt, things)
     changed = shipment != receipt.shipment
     if changed:
         await db.execute(_SQL["set_receipt_shipment"], {"id": receipt.id, "shipment": shipment})
-    units = await known_units(db, things)
     judgement = judge(
         await load_lines(db, shipment, before_receipt=receipt.id),
         things,
@@ -117,12 +119,18 @@ async def tell(db: AsyncConnection, gate: Gate, receipt: int, *, state: str, ver
 
 
 async def _choose_shipment(db: AsyncConnection, gate: Gate, receipt: ReceiptRow, things: Sequence[Sighting]) -> str | None:
-    """The shipment of the whole session: as if all of it were told at once, and after all that passed before it."""
+    """The shipment of the whole session: as if all of it were told at once, and after all that passed before it.
+
+    None while nothing is known to have come in.
+    """
+    coming = [each for each in things if each.inbound]
+    if not coming:
+        return None
     session = await receipts_of_session(db, gate.location, seen_from=receipt.opened_at, until=receipt.last_passage_at)
     wanted = {
         "gate": gate.location,
         "at": min([receipt.opened_at, *(each.opened_at for each in session)]),
-        "gtins": sorted({each.gtin for each in things if each.gtin is not None}),
+        "gtins": sorted({each.gtin for each in coming if each.gtin is not None}),
         "session": [each.id for each in session],
         "tolerance_s": DUE_TOLERANCE_S,
     }
@@ -143,6 +151,7 @@ def _row(item: JudgedItem) -> dict[str, Any]:
         "finding": item.finding,
         "seen_at": seen.seen_at,
         "confidence": seen.confidence,
+        "inbound": seen.inbound,
     }
 
 

@@ -4,6 +4,7 @@ One hub at a time posts. Receipts post in the order in which their sessions ende
 could claim goes to the one it would have gone to had everything been told at once.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -15,16 +16,21 @@ from psycopg.rows import class_row
 from hub.domain.receiving import Judgement, Sighting, Unit, receipt_movements
 from hub.domain.stock import Movement
 from hub.services import alerts
+from hub.services.faults import FAULTS, is_the_stores
 from hub.services.receipt_fold import SESSION_GAP_S, Gate, ReceiptRow, fold_receipt, settle_shipment, tell
 from hub.services.receipt_rows import known_units
 from hub.services.stock import post_movements
 from hub.sql import named
 
 _SQL = named("receiving")
+_log = logging.getLogger(__name__)
 
 QUIET_S: Final = 30.0
 """Seconds (scenario time) left for what is still on its way to us, before a receipt posts itself."""
 CLOSED_AT_ONCE: Final = 50
+RETRY_AFTER: Final = timedelta(minutes=10)
+"""Scenario time until a receipt that could not be posted is tried again."""
+NOT_POSTED: Final = "receipt-not-posted"
 POSTING_LOCK: Final = 0x51_4D_00_02
 
 
@@ -35,6 +41,7 @@ class _Quiet(ReceiptRow):
     time_zone: str
     receives_into: str
     quarantines_into: str
+    posting_failed_at: datetime | None
 
 
 async def close_quiet_receipts(db: AsyncConnection, now: datetime, *, quiet_s: float = QUIET_S) -> int:
@@ -44,9 +51,11 @@ async def close_quiet_receipts(db: AsyncConnection, now: datetime, *, quiet_s: f
     was told of for `quiet_s` seconds of scenario time since then. `quiet_s` decides when a receipt posts and nothing else.
     Expected units move into the place the gate receives into, doubtful ones into quarantine; a discrepancy opens an alert. A
     receipt waits for an earlier one of its gate that is still being told of. At most CLOSED_AT_ONCE at a time. When another hub
-    is posting just now, it is left to that one.
+    is posting just now, it is left to that one. One that cannot be posted holds up no other: it is set aside with an alert and
+    tried again after RETRY_AFTER. Raises what the store is to blame for.
     """
     quiet_since = now - timedelta(seconds=quiet_s)
+    retry = {"retry_before": now - RETRY_AFTER}
     over = {"over_since": quiet_since - timedelta(seconds=SESSION_GAP_S), "quiet_since": quiet_since}
     async with db.transaction():
         row = await (await db.execute(_SQL["try_posting_lock"], {"lock": POSTING_LOCK})).fetchone()
@@ -54,15 +63,66 @@ async def close_quiet_receipts(db: AsyncConnection, now: datetime, *, quiet_s: f
             return 0
         gates = [row[0] for row in await (await db.execute(_SQL["lock_quiet_gates"], over)).fetchall()]
         async with db.cursor(row_factory=class_row(_Quiet)) as cursor:
-            await cursor.execute(_SQL["quiet_receipts"], {"gates": gates, "limit": CLOSED_AT_ONCE, **over})
+            await cursor.execute(_SQL["quiet_receipts"], {"gates": gates, "limit": CLOSED_AT_ONCE, **over, **retry})
             receipts = await cursor.fetchall()
-        movements: list[Movement] = []
-        taken_in: set[Unit] = set()
-        for receipt in receipts:
-            moves = await _close(db, receipt, taken_in, now)
-            movements += moves
-        await post_movements(db, movements, now)
+        try:
+            async with db.transaction():
+                await _post(db, receipts, set(), now)
+        except FAULTS as error:
+            if is_the_stores(error):
+                raise
+            return await _post_one_by_one(db, receipts, now)
     return len(receipts)
+
+
+async def _post(db: AsyncConnection, receipts: list[_Quiet], taken_in: set[Unit], now: datetime) -> None:
+    """Posts receipts with all their movements at once, so that their locks are taken in the ledger's order."""
+    movements: list[Movement] = []
+    for receipt in receipts:
+        movements += await _close(db, receipt, taken_in, now)
+    await post_movements(db, movements, now)
+
+
+async def _post_one_by_one(db: AsyncConnection, receipts: list[_Quiet], now: datetime) -> int:
+    """Posts each receipt in a savepoint of its own; one that cannot be posted is set aside with an alert. Returns how many posted.
+
+    The ledger's order of locks holds within one receipt only: a deadlock with another poster ends this round, and the next begins
+    anew.
+    """
+    posted = 0
+    taken_in: set[Unit] = set()
+    for receipt in receipts:
+        mine = set(taken_in)
+        try:
+            async with db.transaction():
+                await _post(db, [receipt], mine, now)
+        except FAULTS as error:
+            if is_the_stores(error):
+                raise
+            await _set_aside(db, receipt, str(error).strip() or type(error).__name__, now)
+        else:
+            taken_in = mine
+            posted += 1
+    return posted
+
+
+async def _set_aside(db: AsyncConnection, receipt: _Quiet, problem: str, now: datetime) -> None:
+    _log.warning("receipt %d at %s cannot be posted and is tried again in %s: %s", receipt.id, receipt.gate, RETRY_AFTER, problem)
+    await db.execute(_SQL["set_posting_problem"], {"id": receipt.id, "problem": problem, "now": now})
+    await alerts.open_alert(
+        db,
+        kind="receipt",
+        source=f"receipt:{receipt.id}",
+        rule=NOT_POSTED,
+        severity="major",
+        site=receipt.site,
+        location=receipt.gate,
+        opened_at=receipt.last_passage_at,
+        details={"receipt": receipt.id, "shipment": receipt.shipment, "reason": problem},
+        now=now,
+    )
+    gate = Gate(receipt.gate, receipt.site, receipt.time_zone)
+    await tell(db, gate, receipt.id, state="open", verdict=None, at=receipt.last_passage_at)
 
 
 async def _close(db: AsyncConnection, receipt: _Quiet, taken_in: set[Unit], now: datetime) -> list[Movement]:
@@ -70,6 +130,13 @@ async def _close(db: AsyncConnection, receipt: _Quiet, taken_in: set[Unit], now:
     gate = Gate(receipt.gate, receipt.site, receipt.time_zone)
     folded = await fold_receipt(db, gate, receipt, in_hand=taken_in)
     judgement = folded.judgement
+    if receipt.posting_failed_at is not None:
+        await alerts.clear_alert(db, source=f"receipt:{receipt.id}", rule=NOT_POSTED, cleared_at=now, details={}, now=now)
+    if not judgement.items:
+        # All it held was seen near the gate only, and is on record by now.
+        await db.execute(_SQL["drop_receipt"], {"id": receipt.id})
+        await tell(db, gate, receipt.id, state="dropped", verdict=None, at=receipt.last_passage_at)
+        return []
     movements = await _prepare_movements(db, receipt, judgement, taken_in)
     await db.execute(_SQL["post_receipt"], {"id": receipt.id, "verdict": judgement.verdict, "now": now})
     if folded.shipment is not None:

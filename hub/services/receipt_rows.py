@@ -46,9 +46,11 @@ async def load_items(db: AsyncConnection, receipt: int) -> list[JudgedItem]:
     rows = await (await db.execute(_SQL["items"], {"receipt": receipt})).fetchall()
     return [
         JudgedItem(
-            Sighting(code, epc_hex, gtin, serial, carried_lot, carried_expiry, seen_at, seen_at, confidence), Finding(finding), lot
+            Sighting(code, epc_hex, gtin, serial, carried_lot, carried_expiry, seen_at, seen_at, confidence, inbound),
+            Finding(finding),
+            lot,
         )
-        for code, epc_hex, gtin, serial, lot, carried_lot, carried_expiry, finding, seen_at, confidence in rows
+        for code, epc_hex, gtin, serial, lot, carried_lot, carried_expiry, finding, seen_at, confidence, inbound in rows
     ]
 
 

@@ -38,10 +38,14 @@ __all__ = [
 _SQL = named("receiving")
 
 OPEN: Final = "open"
+UNDIRECTED_AGAIN_S: Final = 86_400.0
+"""Seconds of event time for which a unit seen going no certain way is not told of again at its gate."""
 
 
 async def take_passages(db: AsyncConnection, site: str, passages: Iterable[TagPassage], now: datetime) -> None:
-    """Passages into the house at gates join a receipt; others are none of a receipt's business.
+    """Passages into the house at gates join a receipt, and so do goods we do not know of that were seen going no certain way.
+
+    Passages out are none of a receipt's business, and neither are goods on record that stand near a gate.
 
     A portal is a gate when it bears the name of a location of the site with role gate. What passed within SESSION_GAP_S of each
     other is one session and makes one receipt, whenever it is told; a passage that bridges two open receipts makes them one. A
@@ -50,15 +54,18 @@ async def take_passages(db: AsyncConnection, site: str, passages: Iterable[TagPa
     """
     seen: dict[str, list[Sighting]] = {}
     for passage in passages:
-        sighting = identify_tag(passage) if passage.direction == "in" else None
+        sighting = identify_tag(passage) if passage.direction != "out" else None
         if sighting is not None:
             seen.setdefault(passage.portal, []).append(sighting)
     async with db.transaction():
         for gate in await _lock_gates(db, site, seen):
-            parts = sessions(seen[gate.location], SESSION_GAP_S)
+            parts = sessions([each for each in seen[gate.location] if each.inbound], SESSION_GAP_S)
             for part in parts:
                 await _take(db, gate, part, now=now)
-            await _fold_after(db, gate, parts[0][0].seen_at)
+            for each in await _worth_telling(db, gate, [each for each in seen[gate.location] if not each.inbound]):
+                await _note(db, gate, each, now)
+            if parts:
+                await _fold_after(db, gate, parts[0][0].seen_at)
 
 
 async def take_scans(db: AsyncConnection, site: str, scans: Iterable[BarcodeScan], now: datetime) -> None:
@@ -90,18 +97,63 @@ async def _lock_gates(db: AsyncConnection, site: str, seen: Iterable[str]) -> li
         return await cursor.fetchall()
 
 
+async def _worth_telling(db: AsyncConnection, gate: Gate, sightings: Sequence[Sighting]) -> list[Sighting]:
+    """Of what went no certain way, the units that are neither on record nor told of at this gate for UNDIRECTED_AGAIN_S; each once.
+
+    Without the last, a carton left standing near a gate would make a new receipt every minute.
+    """
+    undirected = [replace(each, until=each.seen_at) for each in merge(sightings) if each.unit is not None]
+    if not undirected:
+        return []
+    known = set(await known_units(db, undirected))
+    values = {
+        "gate": gate.location,
+        "gtins": [each.gtin for each in undirected],
+        "serials": [each.serial for each in undirected],
+        "ats": [each.seen_at for each in undirected],
+        "within_s": UNDIRECTED_AGAIN_S,
+    }
+    known |= {(gtin, serial) for gtin, serial in await (await db.execute(_SQL["told_lately"], values)).fetchall()}
+    return [each for each in undirected if each.unit not in known]
+
+
+async def _note(db: AsyncConnection, gate: Gate, sighting: Sighting, now: datetime) -> None:
+    """Adds a unit of no certain way to the first open receipt near it in time, or opens one.
+
+    It stretches none and joins none together: what came in is the same with and without it.
+    """
+    span = {"from": sighting.seen_at, "until": sighting.until}
+    async with db.cursor(row_factory=class_row(ReceiptRow)) as cursor:
+        await cursor.execute(_SQL["receipts_near"], {"gate": gate.location, "gap_s": SESSION_GAP_S, **span})
+        near = [each for each in await cursor.fetchall() if each.state == OPEN]
+    receipt = near[0] if near else await _open(db, gate, seen_from=sighting.seen_at, until=sighting.until, now=now)
+    if (await fold_receipt(db, gate, receipt, added=[sighting])).changed:
+        await tell(db, gate, receipt.id, state=OPEN, verdict=None, at=receipt.last_passage_at)
+
+
 async def _take(db: AsyncConnection, gate: Gate, part: Sequence[Sighting], *, now: datetime, opens: bool = True) -> None:
     """Adds what passed together to the open receipt of its session, opening one if need be."""
     seen_from, until = min(each.seen_at for each in part), max(each.until for each in part)
     session = await receipts_of_session(db, gate.location, seen_from=seen_from, until=until)
-    counted = {item.sighting.identity for each in session if each.state != OPEN for item in await load_items(db, each.id)}
+    counted = {
+        item.sighting.identity
+        for each in session
+        if each.state != OPEN
+        for item in await load_items(db, each.id)
+        if item.sighting.inbound
+    }
     fresh = [each for each in part if each.identity not in counted]
     open_ones = [each for each in session if each.state == OPEN]
     if not fresh or not (open_ones or opens):
         return
     if open_ones:
+        came = [each for each in open_ones if any(item.sighting.inbound for item in await load_items(db, each.id))]
         receipt, added = await _unite(db, open_ones)
-        receipt = replace(receipt, opened_at=min(seen_from, receipt.opened_at), last_passage_at=max(until, receipt.last_passage_at))
+        receipt = replace(
+            receipt,
+            opened_at=min([seen_from, *(each.opened_at for each in came)]),
+            last_passage_at=max([until, *(each.last_passage_at for each in came)]),
+        )
         span = {"opened_at": receipt.opened_at, "last_passage_at": receipt.last_passage_at}
         await db.execute(_SQL["stretch_receipt"], {"id": receipt.id, "now": now, **span})
     else:
@@ -122,7 +174,7 @@ async def _open(db: AsyncConnection, gate: Gate, *, seen_from: datetime, until: 
 async def _unite(db: AsyncConnection, receipts: Sequence[ReceiptRow]) -> tuple[ReceiptRow, list[Sighting]]:
     """Makes open receipts that turned out to be one session into the oldest of them.
 
-    Returns it, with the span of all, and what the others held, which is no longer stored.
+    Returns it, and what the others held, which is no longer stored.
     """
     kept = min(receipts, key=lambda each: each.id)
     others = [each for each in receipts if each is not kept]
@@ -132,8 +184,7 @@ async def _unite(db: AsyncConnection, receipts: Sequence[ReceiptRow]) -> tuple[R
         await db.execute(_SQL["drop_receipt"], {"id": other.id})
         if other.shipment is not None:
             await settle_shipment(db, other.shipment)
-    opened_at = min(each.opened_at for each in receipts)
-    return replace(kept, opened_at=opened_at, last_passage_at=max(each.last_passage_at for each in receipts)), held
+    return kept, held
 
 
 async def _fold_after(db: AsyncConnection, gate: Gate, moment: datetime) -> None:

@@ -20,7 +20,9 @@ GROUP BY series.site, series.device, series.quantity;
 SELECT count(*) FROM reading_conflict;
 
 -- name: rejected
-SELECT reason FROM rejected_message ORDER BY id LIMIT 10;
+SELECT reason FROM (SELECT reason, received_at AS at FROM rejected_message
+                    UNION ALL SELECT reason, set_aside_at FROM set_aside_fact) AS refused
+ORDER BY at LIMIT 10;
 
 -- name: crossings_without_passage
 SELECT told.site, told.portal, told.epc

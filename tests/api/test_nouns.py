@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from core.messages import TagPassage
 from hub.domain.stock import Place
-from hub.services import alerts, people, receiving, stock
+from hub.services import alerts, people, receiving, stock, system
 
 SignIn = Callable[[str], Awaitable[Any]]
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
@@ -251,6 +251,39 @@ async def test_devices_and_rejections_are_shown_to_maintainers(sign_in: SignIn, 
     (rejection,) = (await maintainer.get("/rejections")).json()
     assert (rejection["reason"], rejection["size"]) == ("unknown kind", 600)
     assert rejection["start"].startswith("\\xff{}")
+
+
+async def test_facts_set_aside_and_conflicts_are_shown_to_maintainers(sign_in: SignIn, depot: AsyncConnection) -> None:
+    await depot.execute(
+        "INSERT INTO set_aside_fact (site, agent, boot, seq, topic, payload, reason, set_aside_at)"
+        " VALUES ('depot', 'depot-gateway', 'boot-0001', 7, 'qm/x', '{}', 'is not credible', %s)",
+        (NOW,),
+    )
+    await depot.execute(
+        "INSERT INTO reading_conflict SELECT series_id, %s, 5.0, %s FROM series WHERE device = 'cr-1-probe' LIMIT 1", (NOW, NOW)
+    )
+    maintainer = await sign_in("maintainer")
+    (fact,) = (await maintainer.get("/set-aside")).json()
+    assert (fact["agent"], fact["seq"], fact["reason"], fact["settlement"]) == ("depot-gateway", 7, "is not credible", None)
+    assert (await maintainer.get("/set-aside", agent="nobody")).json() == []
+    assert [device["conflicts"] for device in (await maintainer.get("/devices")).json()] == [1]
+
+
+async def test_counts_and_limits_are_shown_to_maintainers_and_auditors(sign_in: SignIn, depot: AsyncConnection) -> None:
+    await system.write_status(depot, "hub-1", {"known_readings": 3, "receipts_dropped": 1}, started_at=NOW, now=NOW)
+    await system.write_status(depot, "hub-1", {"known_readings": 4, "receipts_dropped": 1}, started_at=NOW, now=NOW)
+    await depot.execute("INSERT INTO mirror_queue (lines) VALUES ('abc')")
+    await depot.execute("INSERT INTO set_aside_size VALUES ('depot', 'a', 2, 30), ('depot', 'b', 1, 20)")
+    for role in ("maintainer", "auditor", "admin"):
+        state = (await (await sign_in(role)).get("/system")).json()
+        assert [(each["hub"], each["counts"]) for each in state["hubs"]] == [
+            ("hub-1", {"known_readings": 4, "receipts_dropped": 1})
+        ]
+        assert (state["mirror"]["rows"], state["mirror"]["bytes"], state["mirror"]["dropped_rows"]) == (1, 3, 0)
+        kept = state["kept"]
+        assert (kept["set_aside_facts"], kept["set_aside_bytes"], kept["set_aside_largest_bytes"]) == (3, 50, 30)
+        assert kept["set_aside_max_bytes_an_agent"] > kept["set_aside_bytes"]
+    assert (await (await sign_in("storekeeper")).get("/system")).status_code == 403
 
 
 async def test_master_data_is_listed_in_both_languages(sign_in: SignIn, depot: AsyncConnection) -> None:

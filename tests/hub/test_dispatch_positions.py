@@ -90,7 +90,6 @@ async def test_shuffled_doubled_and_late_fixes_end_in_the_same_state(road: Async
     for query in (
         "DELETE FROM vehicle_live",
         "DELETE FROM position",
-        "DELETE FROM rejected_message",
         "UPDATE delivery_order SET state = 'planned_for', arrived_at = NULL, delivered_at = NULL",
     ):
         await road.execute(query)
@@ -190,33 +189,29 @@ async def test_a_long_day_in_any_order_gives_the_visits_of_the_day_in_order(road
     assert (await everything(road))[2] == expected
 
 
-async def test_what_cannot_be_true_is_kept_with_its_reason_and_out_of_the_trail(road: AsyncConnection) -> None:
+async def test_what_cannot_be_true_is_returned_with_its_reason_and_out_of_the_trail(road: AsyncConnection) -> None:
     bad = [
         Position("gps-9", at(0), 30.6, 114.3),
         Position("gps-1", at(0), 0.0, 0.0),
         Position("gps-1", NOW + timedelta(hours=1), 30.6, 114.3),
         Position("gps-1", NOW - timedelta(days=400), 30.6, 114.3),
     ]
-    await dispatch.take_positions(road, "fleet", [*bad, fix(10)], NOW)
-    rows = await (await road.execute("SELECT reason FROM rejected_message ORDER BY id")).fetchall()
-    for (reason,), word in zip(rows, ("no vehicle", "no fix", "future", "days ago"), strict=True):
-        assert word in reason
+    refused = await dispatch.take_positions(road, "fleet", [fix(10), *bad], NOW)
+    for each, place, word in zip(refused, (1, 2, 3, 4), ("no vehicle", "no fix", "future", "days ago"), strict=True):
+        assert (each.place, word in each.reason) == (place, True)
     live, trail, _ = await everything(road)
     assert len(trail) == 1
     assert live[0][1] == at(10)
-    outgoing = await (await road.execute("SELECT kind FROM outgoing WHERE kind = 'rejection'")).fetchall()
-    assert outgoing == [("rejection",)]
 
 
 async def test_a_jump_stays_out_of_the_live_place_until_a_second_fix_confirms_it(road: AsyncConnection) -> None:
     await dispatch.take_positions(road, "fleet", [fix(0), fix(20)], NOW)
     far = (31.6, 114.3)
-    await dispatch.take_positions(road, "fleet", [fix(40, far)], NOW)
+    refused = await dispatch.take_positions(road, "fleet", [fix(40, far)], NOW)
     live, trail, _ = await everything(road)
     assert live[0][1] == at(20)
     assert len(trail) == 3
-    rows = await (await road.execute("SELECT reason FROM rejected_message")).fetchall()
-    assert "jumped" in rows[0][0]
+    assert [("jumped" in each.reason) for each in refused] == [True]
     await dispatch.take_positions(road, "fleet", [fix(60, far)], NOW)
     assert (await everything(road))[0][0][1] == at(60)
 

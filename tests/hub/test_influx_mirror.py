@@ -10,7 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from psycopg import AsyncConnection
 
-from hub.adapters.influx import Backlog, Mirror, backlog
+from hub.adapters.influx import Mirror
+from hub.services import mirror
+from hub.services.mirror import Backlog, backlog
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 WAIT_S = 20.0
@@ -106,6 +108,32 @@ async def test_an_outage_loses_nothing_and_keeps_the_order(database_uri: str, db
 async def test_what_waits_is_counted_in_rows_and_bytes(database_uri: str, db: AsyncConnection) -> None:
     lines = await queue(db, 3)
     assert await backlog(db) == Backlog(3, sum(len(each) for each in lines))
+
+
+async def test_beyond_its_bound_the_oldest_lines_go_are_counted_and_told(
+    db: AsyncConnection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = await queue(db, 10)
+    monkeypatch.setattr(mirror, "MIRROR_MAX_BYTES", sum(len(each) for each in lines[6:]))
+    assert await mirror.keep_within_bounds(db, NOW) == 6
+    assert await backlog(db) == Backlog(4, sum(len(each) for each in lines[6:]))
+    assert await mirror.loss(db) == mirror.Loss(6, sum(len(each) for each in lines[:6]), NOW)
+    assert "were let go" in caplog.text
+    alert = "SELECT source, rule, cleared_at IS NULL FROM alert"
+    assert await (await db.execute(alert)).fetchall() == [("mirror:influxdb", "mirror-full", True)]
+    assert await mirror.keep_within_bounds(db, NOW) == 0
+    assert await (await db.execute(alert)).fetchall() == [("mirror:influxdb", "mirror-full", True)], "it is full still"
+    await db.execute("DELETE FROM mirror_queue")
+    assert await mirror.keep_within_bounds(db, NOW) == 0
+    assert await (await db.execute(alert)).fetchall() == [("mirror:influxdb", "mirror-full", False)]
+    assert (await mirror.loss(db)).dropped_rows == 6
+
+
+async def test_the_mirror_is_bounded_in_rows_too(db: AsyncConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    await queue(db, 10)
+    monkeypatch.setattr(mirror, "MIRROR_MAX_ROWS", 3)
+    assert await mirror.keep_within_bounds(db, NOW) == 7
+    assert (await backlog(db)).rows == 3
 
 
 async def test_nobody_listening_is_waited_out(

@@ -27,10 +27,10 @@ from core.messages import (
 )
 from core.topics import AgentAddress
 from hub.domain.inbound import Inbound
-from hub.domain.reading_block import ReadingBlock
 from hub.services import device_states, devices
 from hub.services.ingest import Handlers
 from hub.services.ingest_line import IngestLine
+from hub.services.reading_store import Stored
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 GATEWAY = AgentAddress("depot", "depot-gateway")
@@ -47,10 +47,10 @@ class Judge:
         self.scans: list[BarcodeScan] = []
         self.positions: list[Position] = []
 
-    async def apply_readings(self, db: AsyncConnection, block: ReadingBlock, now: datetime) -> None:
-        if any(self.refuse(value) for value in block.value.tolist()):
+    async def apply_readings(self, db: AsyncConnection, stored: Stored, now: datetime) -> None:
+        if any(self.refuse(value) for value in stored.block.value.tolist()):
             raise ValueError("poison among the readings")
-        self.readings += len(block)
+        self.readings += len(stored.block)
 
     async def take_passages(self, db: AsyncConnection, site: str, passages: list[TagPassage], now: datetime) -> None:
         for each in passages:
@@ -314,8 +314,12 @@ async def test_a_reading_from_a_clock_years_off_is_set_aside_and_the_rest_is_com
         )
     )
     assert await bench.all("SELECT value FROM reading") == [(4.0,)]
-    kept = await bench.all("SELECT reason, convert_from(payload, 'UTF8') FROM rejected_message ORDER BY id")
+    kept = await bench.all(
+        "SELECT reason, convert_from(payload, 'UTF8') FROM rejected_message"
+        " UNION ALL SELECT reason, convert_from(payload, 'UTF8') FROM set_aside_fact"
+    )
     assert len(kept) == 2
+    assert await bench.all("SELECT site, agent, boot, seq, item FROM set_aside_fact") == [("depot", "depot-gateway", BOOT, 3, None)]
     assert all("400 days before to 10 minutes after the hub's clock" in str(reason) for reason, _ in kept)
     assert any('"values":[8.0,9.0]' in str(payload) for _, payload in kept)
     assert any("van-1-gps" in str(payload) for _, payload in kept)
@@ -329,9 +333,9 @@ async def test_a_passage_its_rule_refuses_is_set_aside_alone(database_uri: str) 
         message(passage("dock-1"), passage("dock-9"), passage("dock-2"), seq=1), message(readings(4.0), passage("dock-3"), seq=2)
     )
     assert [each.portal for each in bench.judge.passages] == ["dock-1", "dock-2", "dock-3"]
-    ((reason, seq),) = await bench.all("SELECT reason, seq FROM rejected_message")
+    ((reason, seq, item),) = await bench.all("SELECT reason, seq, item FROM set_aside_fact")
     assert reason == "items[1]: portal dock-9 is not known here"
-    assert seq == 1
+    assert (seq, item) == (1, 1)
     assert await bench.one("SELECT count(*) FROM passage") == 4
     assert await bench.one("SELECT count(*) FROM reading") == 1
 
@@ -340,7 +344,7 @@ async def test_a_scan_the_table_cannot_hold_is_set_aside_alone(database_uri: str
     bench = Bench(database_uri)
     await bench.feed(message(BarcodeScan("dock-1", "bad\0text", NOW), BarcodeScan("dock-1", "good", NOW)))
     assert await bench.all("SELECT scanned FROM barcode_scan") == [("good",)]
-    assert await bench.one("SELECT count(*) FROM rejected_message") == 1
+    assert await bench.one("SELECT count(*) FROM set_aside_fact") == 1
 
 
 async def test_a_poison_batch_is_found_by_halving_and_all_others_are_committed(database_uri: str) -> None:
@@ -349,7 +353,7 @@ async def test_a_poison_batch_is_found_by_halving_and_all_others_are_committed(d
     batches[11] = message(readings(666.0), seq=12)
     await bench.feed(*batches)
     assert await bench.one("SELECT count(*) FROM reading") == 18
-    ((seq, reason, payload),) = await bench.all("SELECT seq, reason, payload FROM rejected_message")
+    ((seq, reason, payload),) = await bench.all("SELECT seq, reason, payload FROM set_aside_fact")
     assert (seq, payload) == (12, batches[11].payload)
     assert "poison among the readings" in str(reason)
     freed = {seq for _, receipt in bench.receipts for first, last in receipt.committed for seq in range(first, last + 1)}
@@ -394,7 +398,7 @@ async def test_a_devices_state_moves_forward_only_and_each_change_is_told_once(d
 async def test_no_receipt_before_the_commit_and_none_is_lost_when_the_server_cuts_the_connection(database_uri: str) -> None:
     cuts = 0
 
-    async def cut(db: AsyncConnection, block: ReadingBlock, now: datetime) -> None:
+    async def cut(db: AsyncConnection, stored: Stored, now: datetime) -> None:
         nonlocal cuts
         if cuts < 2:
             cuts += 1
@@ -422,7 +426,7 @@ async def test_a_mistake_in_a_rule_costs_its_own_fact_only(database_uri: str) ->
     handlers = {each: getattr(bench.judge.handlers, each) for each in Handlers.__slots__}
     bench.line.handlers = Handlers(**{**handlers, "take_scans": broken})
     await bench.feed(message(BarcodeScan("dock-1", "trips it", NOW), BarcodeScan("dock-1", "fine", NOW), readings(4.0)))
-    ((reason,),) = await bench.all("SELECT reason FROM rejected_message")
+    ((reason,),) = await bench.all("SELECT reason FROM set_aside_fact")
     assert "division by zero" in str(reason)
     assert await bench.one("SELECT count(*) FROM barcode_scan") == 2
     assert await bench.one("SELECT count(*) FROM reading") == 1

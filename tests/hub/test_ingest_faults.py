@@ -16,7 +16,7 @@ from core.topics import AgentAddress
 from hub.adapters.postgres import make_pool, transaction
 from hub.domain.inbound import Inbound
 from hub.domain.ingest_group import GroupBuilder, IngestGroup
-from hub.services import device_states, devices, limits, positions, receiving, rejections, upkeep
+from hub.services import device_states, devices, limits, positions, receiving, rejections
 from hub.services.ingest import Handlers
 from hub.services.ingest_line import IngestLine
 from hub.sql.blame import store_does_not_fit, store_is_down
@@ -186,7 +186,7 @@ async def test_a_refusal_that_cannot_be_written_is_waited_for(database_uri: str,
     await db.execute(
         "CREATE FUNCTION refuse_it() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '23514'; END $$;"
-        "CREATE TRIGGER refuse_it BEFORE INSERT ON rejected_message FOR EACH ROW EXECUTE FUNCTION refuse_it()"
+        "CREATE TRIGGER refuse_it BEFORE INSERT ON set_aside_fact FOR EACH ROW EXECUTE FUNCTION refuse_it()"
     )
     poison = message(reading(4.0), seq=1)
 
@@ -198,9 +198,9 @@ async def test_a_refusal_that_cannot_be_written_is_waited_for(database_uri: str,
             feeding = tasks.create_task(line.feed(poison), name="feeding")
             done, _ = await asyncio.wait([feeding], timeout=NOT_YET_S)
             assert (done, line.receipts) == (set(), [])
-            await db.execute("DROP TRIGGER refuse_it ON rejected_message")
+            await db.execute("DROP TRIGGER refuse_it ON set_aside_fact")
         assert [receipt for _, receipt in line.receipts] == [Receipt(BOOT, [(1, 1)], [1])]
-    assert await rows("SELECT seq, reason FROM rejected_message") == [(1, "ValueError: poison")]
+    assert await rows("SELECT seq, reason FROM set_aside_fact") == [(1, "ValueError: poison")]
 
 
 async def test_timescales_decompression_limit_is_lifted_and_hitting_it_costs_the_fact_alone(database_uri: str, rows: Sql) -> None:
@@ -217,7 +217,7 @@ async def test_timescales_decompression_limit_is_lifted_and_hitting_it_costs_the
     async with line_on(database_uri, take_scans=packed) as line:
         await line.feed(message(BarcodeScan("dock-1", "old", NOW), BarcodeScan("dock-1", "new", NOW)))
     assert set(seen) == {"0"}
-    ((reason,),) = await rows("SELECT reason FROM rejected_message")
+    ((reason,),) = await rows("SELECT reason FROM set_aside_fact")
     assert str(reason).startswith("items[0]: tuple decompression limit exceeded")
     assert len(line.receipts) == 1
 
@@ -340,12 +340,12 @@ async def test_refusals_raise_one_alert_of_their_agent_until_an_hour_passes_with
 async def test_a_flood_of_one_agents_refusals_drives_out_no_others(
     db: AsyncConnection, rows: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "REJECTIONS_KEPT", 2)
+    monkeypatch.setattr(rejections, "REJECTIONS_KEPT", 2)
     await db.execute(
         "INSERT INTO rejected_message (topic, payload, reason, site, agent, received_at)"
         " SELECT n::text, '', '', CASE WHEN n > 1 THEN 'depot' ELSE 'clinic' END, 'gateway', now() FROM generate_series(1, 9) n"
     )
-    assert await upkeep.trim_rejections(db, NOW) == 6
+    assert await rejections.trim_all(db, NOW) == 6
     assert await rows("SELECT topic FROM rejected_message ORDER BY id") == [("1",), ("8",), ("9",)]
 
 

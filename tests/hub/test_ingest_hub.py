@@ -21,7 +21,7 @@ from core.messages import AgentStatus, Batch, Readings, Receipt, Series, decode_
 from core.topics import AgentAddress
 from hub import bootstrap
 from hub.bootstrap import run_hub
-from hub.services import upkeep
+from hub.services import rejections
 from hub.settings import HubSettings, MqttSettings
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
@@ -224,12 +224,29 @@ async def test_a_chore_that_fails_is_told_and_comes_again(database_uri: str, cap
     assert "chore sweep failed" in caplog.text
 
 
+@pytest.mark.mosquitto
+async def test_a_hub_writes_down_what_it_counts(database_uri: str, broker_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "STATUS_EVERY_S", 0.05)
+    settings = settings_for(database_uri, broker_port)
+    asked = "SELECT hub, counts FROM hub_status WHERE counts ->> 'batches' = '1' AND counts ->> 'repeated_batches' <> '0'"
+    async with running(settings), gateway(broker_port) as agent, asyncio.timeout(WAIT_S):
+        await agent.deliver(1)
+        await agent.deliver(1)
+        while not (found := await rows(database_uri, asked)):
+            await agent.deliver(1)
+    ((hub, counts),) = found
+    assert hub == settings.require_mqtt().client_id
+    assert isinstance(counts, dict)
+    assert counts.keys() >= {"known_readings", "conflicting_readings", "misdated_statuses", "held_back", "receipts_dropped"}
+    assert (counts["broker_connected"], counts["intake_times_full"]) == (1, 0)
+
+
 async def test_the_store_of_rejections_is_bounded(database_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "REJECTIONS_KEPT", 3)
+    monkeypatch.setattr(rejections, "REJECTIONS_KEPT", 3)
     async with await AsyncConnection.connect(database_uri, autocommit=True) as db:
         await db.execute(
             "INSERT INTO rejected_message (topic, payload, reason, received_at)"
             " SELECT n::text, '', '', now() FROM generate_series(1, 9) n"
         )
-        await upkeep.trim_rejections(db, datetime.now(UTC))
+        await rejections.trim_all(db, datetime.now(UTC))
     assert await rows(database_uri, "SELECT topic FROM rejected_message ORDER BY id") == [("7",), ("8",), ("9",)]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
@@ -138,3 +139,19 @@ def test_mirror_lines_come_in_bounded_chunks() -> None:
     chunks = reading_lines(block, {3: SeriesKey("depot", "probe", "celsius")})
     assert [each.count(b"\n") + 1 for each in chunks] == [LINES_AT_ONCE, 1]
     assert chunks[1] == b"reading,device=probe,quantity=celsius,site=depot value=-0.5 5000000"
+
+
+def test_the_first_receipt_dropped_and_the_first_rest_of_the_intake_are_told_and_all_are_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mqtt, "RECEIPTS_WAITING_MAX", 1)
+    box = ReceiptBox()
+    box.put([(AgentAddress("depot", f"agent-{number}"), Receipt("boot-0001", [(1, 1)])) for number in range(4)])
+    assert (len(box), box.dropped) == (1, 3)
+    assert caplog.text.count("more are dropped") == 1
+    intake = Intake(max_messages=2, max_bytes=1_000)
+    intake.put([Inbound("t", b"x")] * 3)
+    assert intake.full
+    assert intake.full
+    assert intake.times_full == 1
+    assert caplog.text.count("reading from the broker rests") == 1

@@ -89,6 +89,7 @@ def test_an_oversized_packet_is_let_go_but_for_its_beginning_and_the_stream_goes
     assert after == Inbound(TOPIC, b"after")
     assert big.problem is not None
     assert "over the limit of 2097152" in big.problem
+    assert big.size == size
     assert 0 < len(big.payload) <= mqtt_burst.KEPT_OF_OVERSIZED_BYTES + 50_000
     assert held <= mqtt_burst.KEPT_OF_OVERSIZED_BYTES + 50_000
     assert bytes(splitter.acks) == b"\x40\x02\x00\x09\x40\x02\x00\x0a"

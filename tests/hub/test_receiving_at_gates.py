@@ -13,7 +13,7 @@ from core.epc import sgtin96
 from core.errors import InvalidInput, NotFound, RuleViolation
 from core.messages import BarcodeScan, Direction, TagPassage
 from hub.domain.stock import BizStep, Disposition, Movement
-from hub.services import receiving, stock
+from hub.services import receipt_posting, receiving, stock
 
 T0 = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)
 SALINE = "06901234000016"
@@ -275,9 +275,134 @@ async def test_goods_that_nobody_expected_are_held(depot: AsyncConnection) -> No
 
 
 async def test_going_out_other_portals_and_other_sites_make_no_receipt(depot: AsyncConnection) -> None:
-    await take(depot, [passage(ALL[0], direction="out"), passage(ALL[1], direction="none"), passage(ALL[2], portal="receiving")])
+    await take(depot, [passage(ALL[0], direction="out"), passage(ALL[2], portal="receiving")])
     await receiving.take_passages(depot, "clinic", CLEAN, T0)
     assert await all_rows(depot, "SELECT count(*) FROM receipt") == [(0,)]
+
+
+FINDINGS = "SELECT finding, count(*) FROM receipt_item GROUP BY finding ORDER BY finding"
+
+
+def undirected(epc: str, second: float = 0) -> TagPassage:
+    return passage(epc, second, direction="none")
+
+
+async def test_goods_seen_going_no_certain_way_are_told_to_a_person_and_put_on_no_books(depot: AsyncConnection) -> None:
+    await take(depot, [*CLEAN, undirected(tag(MASKS, 1), 5)])
+    shown = (await receiving.receipt_at_gate(depot, "dock-1"))["receipt"]
+    assert {each["finding"] for each in shown["items"]} == {"expected", "unknown_direction"}
+    await close(depot)
+    assert await all_rows(depot, FINDINGS) == [("expected", 5), ("unknown_direction", 1)]
+    assert await held(depot) == WHOLE
+    ((findings,),) = await all_rows(depot, "SELECT details -> 'findings' FROM alert WHERE rule = 'receipt-discrepancy'")
+    assert findings == {"expected": 5, "unknown_direction": 1}
+
+
+async def test_goods_of_unknown_direction_alone_make_a_receipt_that_claims_no_shipment(depot: AsyncConnection) -> None:
+    await take(depot, [undirected(ALL[0])])
+    await close(depot)
+    assert await all_rows(depot, "SELECT shipment, verdict FROM receipt") == [(None, "discrepancy")]
+    assert await all_rows(depot, "SELECT state FROM shipment") == [("expected",)]
+    assert await held(depot) == {}
+    await take(depot, [passage(epc, 600 + second) for second, epc in enumerate(ALL)], at=610)
+    await close(depot, at=800)
+    assert await held(depot) == WHOLE, "what waited before the gate and came in later is a delivery like any other"
+
+
+@pytest.mark.parametrize("told", [[0, 1], [1, 0]])
+async def test_the_way_in_is_known_when_any_passage_of_the_session_tells_it(depot: AsyncConnection, told: list[int]) -> None:
+    seen = [undirected(ALL[0], 0), passage(ALL[0], 4)]
+    for each in told:
+        await take(depot, [seen[each]])
+    await take(depot, CLEAN[1:])
+    await close(depot)
+    assert await all_rows(depot, FINDINGS) == [("expected", 5)]
+    assert await held(depot) == WHOLE
+
+
+async def test_the_way_in_told_after_the_receipt_posted_still_brings_the_goods_onto_the_books(depot: AsyncConnection) -> None:
+    await take(depot, [*CLEAN[1:], undirected(ALL[0], 0)])
+    await close(depot)
+    await take(depot, [passage(ALL[0], 4)], at=300)
+    await close(depot, at=500)
+    assert await held(depot) == WHOLE
+    assert await all_rows(depot, "SELECT state FROM shipment") == [("received",)]
+
+
+async def test_goods_on_record_that_stand_near_a_gate_are_no_news(depot: AsyncConnection) -> None:
+    await take(depot, CLEAN)
+    await close(depot)
+    await take(depot, [undirected(epc, 900 + second) for second, epc in enumerate(ALL)], at=910)
+    assert await all_rows(depot, "SELECT count(*) FROM receipt") == [(1,)]
+    assert await all_rows(depot, "SELECT count(*) FROM alert") == [(0,)]
+
+
+async def test_a_carton_left_standing_at_a_gate_keeps_no_receipt_open_and_is_told_once(depot: AsyncConnection) -> None:
+    await take(depot, [*CLEAN, undirected(tag(MASKS, 1), 5)])
+    for second in range(20, 2000, 40):
+        await take(depot, [undirected(tag(MASKS, 1), second)], at=second)
+    assert await close(depot, at=2000) == 1
+    assert await all_rows(depot, "SELECT last_passage_at FROM receipt") == [(T0 + timedelta(seconds=5),)]
+    assert await all_rows(depot, "SELECT count(*) FROM alert") == [(1,)]
+
+
+async def test_what_came_on_record_while_its_receipt_stood_open_is_not_told_of(depot: AsyncConnection) -> None:
+    await take(depot, [undirected(ALL[0], 400)], at=5)
+    await take(depot, CLEAN)
+    await close(depot, at=600)
+    assert await all_rows(depot, "SELECT shipment, state, verdict FROM receipt") == [("ASN-1", "posted", "clean")]
+    assert await all_rows(depot, "SELECT count(*) FROM alert") == [(0,)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_what_came_in_is_the_same_with_and_without_things_of_no_certain_way(depot: AsyncConnection, seed: int) -> None:
+    """Between two lorries 100 s apart, in any order: nothing of no certain way joins them, stretches them or moves their goods."""
+    draw = random.Random(seed)
+    await add_shipment(depot, "ASN-2", "dock-1", [(MASKS, "M", None, 2)])
+    lorries = [*CLEAN, passage(tag(MASKS, 1), 105), passage(tag(MASKS, 2), 108)]
+    noise = [undirected(tag(MASKS, 50 + number), draw.uniform(-50, 160)) for number in range(6)]
+    told = [*lorries, *noise, undirected(ALL[2], 40)]
+    draw.shuffle(told)
+    while told:
+        size = draw.randint(1, 5)
+        await take(depot, told[:size], at=5000)
+        told = told[size:]
+    await close(depot, at=5100)
+    came = "SELECT opened_at, last_passage_at, shipment FROM receipt WHERE shipment IS NOT NULL ORDER BY opened_at"
+    assert await all_rows(depot, came) == [
+        (T0, T0 + timedelta(seconds=5), "ASN-1"),
+        (T0 + timedelta(seconds=105), T0 + timedelta(seconds=109), "ASN-2"),
+    ]
+    assert await held(depot) == {**WHOLE, ("receiving", MASKS, "M"): 2}
+    told_of = await all_rows(depot, "SELECT count(*), count(DISTINCT serial) FROM receipt_item WHERE finding = 'unknown_direction'")
+    assert told_of == [(6, 6)]
+
+
+async def refuse_masks(db: AsyncConnection) -> None:
+    """Stands in for whatever a rule or the store may have against one receipt."""
+    await db.execute(
+        "CREATE FUNCTION refuse_masks() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'masks are not taken' USING ERRCODE = '23514'; END $$;"
+        " CREATE TRIGGER refuse_masks BEFORE INSERT ON movement FOR EACH ROW"
+        f" WHEN (NEW.gtin = '{MASKS}') EXECUTE FUNCTION refuse_masks()"
+    )
+
+
+async def test_a_receipt_that_cannot_be_posted_holds_up_no_other_and_has_an_alert(depot: AsyncConnection) -> None:
+    await refuse_masks(depot)
+    await take(depot, CLEAN)
+    await take(depot, [passage(tag(MASKS, 1), portal="dock-2"), passage(tag(MASKS, 2), 500)])
+    assert await close(depot, at=700) == 1
+    assert await held(depot) == WHOLE
+    states = await all_rows(depot, "SELECT gate, state, posting_problem LIKE '%masks are not taken%' FROM receipt ORDER BY id")
+    assert sorted(states, key=str) == [("dock-1", "open", True), ("dock-1", "posted", None), ("dock-2", "open", True)]
+    standing = "SELECT count(*) FROM alert WHERE kind = 'receipt' AND rule = 'receipt-not-posted' AND cleared_at IS NULL"
+    assert await all_rows(depot, standing) == [(2,)]
+    assert await close(depot, at=760) == 0, "it is not tried again at once"
+    await depot.execute("DROP TRIGGER refuse_masks ON movement")
+    assert await close(depot, at=700 + receipt_posting.RETRY_AFTER.total_seconds()) == 2
+    assert await all_rows(depot, standing) == [(0,)]
+    assert await stock.ledger_balanced(depot)
 
 
 async def test_the_shipment_is_the_one_due_then_the_one_that_lists_the_goods(depot: AsyncConnection) -> None:

@@ -5,6 +5,15 @@ import { useFormat } from './i18n/format'
 const UNITS: Record<string, string> = { celsius: '°C', humidity_percent: '%' }
 export const unitOf = (quantity: string): string => UNITS[quantity] ?? ''
 
+/** What is told by its rule and not by its kind alone: the last part of its keys under alertTitle and advice. */
+const RULE_WORDS: Record<string, string> = {
+  rejections: 'rejections',
+  'set-aside-full': 'setAsideFull',
+  'mirror-full': 'mirrorFull',
+  'receipt-not-posted': 'notPosted',
+}
+export const adviceKey = (alert: Alert): string => `advice.${RULE_WORDS[alert.rule] ?? alert.kind}`
+
 const num = (value: unknown): number | null => (typeof value === 'number' && Number.isFinite(value) ? value : null)
 const text = (value: unknown): string | null => (typeof value === 'string' && value !== '' ? value : null)
 
@@ -61,7 +70,8 @@ export function useAlertWords() {
         const side = alert.details.side === 'low' || alert.details.side === 'below' ? 'low' : 'high'
         return t(`alertTitle.${excursionFacts(alert)?.quantity === 'humidity_percent' ? 'humidity' : 'temperature'}.${side}`)
       }
-      if (alert.rule === 'rejections') return t('alertTitle.rejections')
+      const ofRule = RULE_WORDS[alert.rule]
+      if (ofRule !== undefined) return t(`alertTitle.${ofRule}`)
       return t(`alertTitle.${alert.kind}`)
     },
     place(alert: Alert): string {
@@ -80,13 +90,14 @@ export function useAlertWords() {
         const when = alert.cleared_at === null ? null : `${clock(alert.opened_at)}–${clock(alert.cleared_at)}`
         return [when, lateness(alert), where && order ? t('alerts.deliveryTo', { where, order }) : order].filter(Boolean).join(t('common.separator'))
       }
+      if (alert.rule === 'receipt-not-posted') return [subject(alert), text(alert.details.reason)].filter(Boolean).join(t('common.separator'))
       if (alert.kind === 'receipt') {
         const found = alert.details.findings
         const findings = typeof found === 'object' && found !== null ? Object.entries(found as Record<string, unknown>).reduce((sum, [finding, n]) => sum + (finding === 'expected' ? 0 : (num(n) ?? 0)), 0) : 0
         return t('alerts.receipt', { shipment: text(alert.details.shipment) ?? subject(alert), n: findings + (num(alert.details.short) ?? 0) })
       }
       if (alert.kind === 'silence') return t('alerts.silent', { device: text(alert.details.device) ?? subject(alert) })
-      if (alert.rule === 'rejections') return [subject(alert), text(alert.details.reason)].filter(Boolean).join(t('common.separator'))
+      if (alert.rule === 'rejections' || alert.rule === 'set-aside-full') return [subject(alert), text(alert.details.reason)].filter(Boolean).join(t('common.separator'))
       return subject(alert)
     },
   }

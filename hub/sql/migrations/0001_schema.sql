@@ -49,10 +49,13 @@ CREATE TABLE received_batches (
     PRIMARY KEY (site, agent, boot)
 ) WITH (fillfactor = 50);
 
+-- What holds no fact: messages nobody can read, and places and states of devices that cannot be true. The newest of each agent stay.
 CREATE TABLE rejected_message (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     topic       text NOT NULL,
-    payload     bytea NOT NULL,
+    payload     bytea NOT NULL,                    -- of a long message only the beginning
+    size        bigint,                            -- bytes of the whole message; null: those kept
+    sha256      bytea,                             -- of the whole message, when only its beginning is kept and all of it was seen
     reason      text NOT NULL,
     site        text,                              -- whose topic it came in on; null: on none of ours
     agent       text,
@@ -60,7 +63,38 @@ CREATE TABLE rejected_message (
     seq         bigint,
     received_at timestamptz NOT NULL
 );
-CREATE INDEX rejected_message_by_agent ON rejected_message (site, agent, id DESC);
+CREATE INDEX rejected_message_by_agent ON rejected_message ((coalesce(site, '')), (coalesce(agent, '')), id DESC);
+
+-- Facts that could be read and not taken: of an untrue time, or refused by a rule. Never dropped: a person takes them in again,
+-- with their times put right, or dismisses them; then only who did it, when and why stays.
+CREATE TABLE set_aside_fact (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    site        text NOT NULL,
+    agent       text NOT NULL,
+    boot        text NOT NULL,
+    seq         bigint NOT NULL,
+    item        integer,                           -- index in its batch; null: readings of several, or a whole batch
+    topic       text NOT NULL,
+    payload     bytea NOT NULL,                    -- a batch of just these facts; empty once settled
+    reason      text NOT NULL,
+    set_aside_at timestamptz NOT NULL,
+    settled_at  timestamptz,
+    settled_by  text,
+    settlement  text CHECK (settlement IN ('taken', 'dismissed')),
+    shift_s     double precision,                  -- added to their times when they were taken in
+    settled_reason text NOT NULL DEFAULT '',
+    CHECK ((settled_at IS NULL) = (settlement IS NULL) AND (settled_at IS NULL) = (settled_by IS NULL))
+);
+CREATE INDEX set_aside_fact_waiting ON set_aside_fact (site, agent, id) WHERE settled_at IS NULL;
+
+-- How much of each agent's waits there, kept by whoever adds or settles, so that the limit is looked up and never counted.
+CREATE TABLE set_aside_size (
+    site   text NOT NULL,
+    agent  text NOT NULL,
+    facts  bigint NOT NULL,                        -- rows of set_aside_fact
+    bytes  bigint NOT NULL,
+    PRIMARY KEY (site, agent)
+) WITH (fillfactor = 50);
 
 CREATE TABLE device (
     site       text NOT NULL,
@@ -70,7 +104,20 @@ CREATE TABLE device (
     state_at   timestamptz,
     detail     text NOT NULL DEFAULT '',
     counts     jsonb NOT NULL DEFAULT '{}',
+    placed_after timestamptz,                      -- the newest reading known when it was put here; null: it never stood elsewhere
     PRIMARY KEY (site, device)
+);
+
+-- Where a device stood before it was moved: its readings in (placed_after, until] are judged by the rules of that place, however
+-- late they come. In event time of the device itself, so no clock of a person or a hub decides where a reading belongs.
+CREATE TABLE device_stay (
+    site       text NOT NULL,
+    device     text NOT NULL,
+    location   text NOT NULL REFERENCES location,
+    placed_after timestamptz,
+    until      timestamptz NOT NULL,
+    PRIMARY KEY (site, device, until),
+    FOREIGN KEY (site, device) REFERENCES device
 );
 
 -- A device not told of before is added when its first reading comes; then its location is null and the devices list says so.
@@ -88,7 +135,8 @@ CREATE TABLE series_latest (
     series_id integer PRIMARY KEY REFERENCES series,
     at        timestamptz NOT NULL,
     value     double precision NOT NULL,
-    recorded_at timestamptz NOT NULL
+    recorded_at timestamptz NOT NULL,
+    first_at  timestamptz                          -- the earliest reading: an even earlier one may have a gap behind it
 ) WITH (fillfactor = 50);
 
 -- Doors, mains, eyes, alarm outputs: one row a change.
@@ -103,6 +151,23 @@ CREATE TABLE device_state (
     FOREIGN KEY (site, device) REFERENCES device
 );
 
+-- A device that is put elsewhere leaves a stay behind, as far as its readings reached.
+CREATE FUNCTION leave_place() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    newest timestamptz := (SELECT max(latest.at) FROM series JOIN series_latest latest USING (series_id)
+                           WHERE (series.site, series.device) = (OLD.site, OLD.device));
+BEGIN
+    IF (OLD.location IS NOT NULL OR OLD.placed_after IS NOT NULL) AND newest > coalesce(OLD.placed_after, '-infinity') THEN
+        IF OLD.location IS NOT NULL THEN
+            INSERT INTO device_stay VALUES (OLD.site, OLD.device, OLD.location, OLD.placed_after, newest);
+        END IF;
+        NEW.placed_after := newest;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER device_leaves_place BEFORE UPDATE OF location ON device
+    FOR EACH ROW WHEN (OLD.location IS DISTINCT FROM NEW.location) EXECUTE FUNCTION leave_place();
+
 -- Same device, same moment, another value: the first one stays in `reading`, this one is kept here and counted.
 CREATE TABLE reading_conflict (
     series_id   integer NOT NULL,
@@ -110,6 +175,7 @@ CREATE TABLE reading_conflict (
     value       double precision NOT NULL,
     recorded_at timestamptz NOT NULL
 );
+CREATE INDEX reading_conflict_by_series ON reading_conflict (series_id, at);
 
 -- Cold chain --------------------------------------------------------------------------------------------------------------
 CREATE TABLE limit_rule (
@@ -129,35 +195,38 @@ CREATE TABLE limit_rule (
 
 -- Where the fold over a series stands (core.coldchain), so that a restart goes on at the same reading.
 CREATE TABLE rule_state (
-    rule      text NOT NULL REFERENCES limit_rule,
+    rule      text NOT NULL REFERENCES limit_rule ON DELETE CASCADE,
     series_id integer NOT NULL REFERENCES series,
     state     jsonb NOT NULL,
     upto      timestamptz NOT NULL,
+    placed_after timestamptz,                      -- of the device: a state from before a move is no place to go on from
     PRIMARY KEY (rule, series_id)
 ) WITH (fillfactor = 50);
 
 CREATE INDEX rule_state_running ON rule_state (series_id) WHERE state <> 'null';
 
--- Rises whenever a rule, a device's place or the set of series changes, so that a hub knows when to read its rules again.
+-- Another one whenever a rule, a device's place or the set of series changes, so that a hub knows when to read its rules again.
+-- Random, because a version that was rolled back must never come again: a hub may hold what it read under it. Counters do come
+-- again after a rollback, and sequences after a crash.
 CREATE TABLE rule_book (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    version  bigint NOT NULL
+    version  uuid NOT NULL
 );
-INSERT INTO rule_book (version) VALUES (1);
-CREATE FUNCTION raise_rule_book() RETURNS trigger LANGUAGE plpgsql AS $$
+INSERT INTO rule_book (version) VALUES (gen_random_uuid());
+CREATE FUNCTION renew_rule_book() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE rule_book SET version = version + 1;
+    UPDATE rule_book SET version = gen_random_uuid();
     RETURN NULL;
 END $$;
 -- By row: a statement's trigger would also fire for an upsert that changes nothing here, as every device status is.
 CREATE TRIGGER rule_book_knows_new_rules AFTER INSERT OR DELETE ON limit_rule
-    FOR EACH ROW EXECUTE FUNCTION raise_rule_book();
+    FOR EACH ROW EXECUTE FUNCTION renew_rule_book();
 CREATE TRIGGER rule_book_knows_changed_rules AFTER UPDATE ON limit_rule
-    FOR EACH ROW WHEN (OLD IS DISTINCT FROM NEW) EXECUTE FUNCTION raise_rule_book();
+    FOR EACH ROW WHEN (OLD IS DISTINCT FROM NEW) EXECUTE FUNCTION renew_rule_book();
 CREATE TRIGGER rule_book_knows_moved_devices AFTER UPDATE OF location ON device
-    FOR EACH ROW WHEN (OLD.location IS DISTINCT FROM NEW.location) EXECUTE FUNCTION raise_rule_book();
+    FOR EACH ROW WHEN (OLD.location IS DISTINCT FROM NEW.location) EXECUTE FUNCTION renew_rule_book();
 CREATE TRIGGER rule_book_knows_series AFTER INSERT OR DELETE ON series
-    FOR EACH ROW EXECUTE FUNCTION raise_rule_book();
+    FOR EACH ROW EXECUTE FUNCTION renew_rule_book();
 
 CREATE TABLE excursion (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -172,6 +241,19 @@ CREATE TABLE excursion (
     UNIQUE (rule, series_id, started_at)
 );
 CREATE INDEX excursion_by_end ON excursion (ended_at);
+
+-- A pause between two neighbouring readings of a watched series that is longer than its rules allow; while the series is silent
+-- `ended_at` is null and `started_at` its newest reading.
+CREATE TABLE data_gap (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    series_id  integer NOT NULL REFERENCES series,
+    started_at timestamptz NOT NULL,
+    ended_at   timestamptz,
+    recorded_at timestamptz NOT NULL,
+    UNIQUE (series_id, started_at)
+);
+CREATE UNIQUE INDEX data_gap_one_goes_on ON data_gap (series_id) WHERE ended_at IS NULL;
+CREATE INDEX data_gap_by_end ON data_gap (ended_at);
 
 CREATE TABLE alert (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -193,6 +275,7 @@ CREATE TABLE alert (
 );
 CREATE UNIQUE INDEX alert_one_open_per_cause ON alert (source, rule) WHERE state <> 'resolved' AND cleared_at IS NULL;
 CREATE INDEX alert_by_time ON alert (opened_at DESC);
+CREATE INDEX alert_by_source ON alert (source, rule);
 
 -- Goods -------------------------------------------------------------------------------------------------------------------
 CREATE TABLE product (
@@ -291,7 +374,9 @@ CREATE TABLE receipt (
     opened_at timestamptz NOT NULL,                -- event time of the first passage
     last_passage_at timestamptz NOT NULL,
     recorded_at timestamptz,                       -- when the newest passage or scan was recorded
-    posted_at timestamptz
+    posted_at timestamptz,
+    posting_failed_at timestamptz,                 -- when a rule or the store last refused to post it; null: never, or posted since
+    posting_problem   text
 );
 CREATE INDEX receipt_by_gate ON receipt (gate, id DESC);
 CREATE INDEX receipt_by_shipment ON receipt (shipment, id);
@@ -308,9 +393,11 @@ CREATE TABLE receipt_item (
     serial    text,                                -- null: the code names no single unit, so it counts nothing
     carried_lot    text,                           -- what the code itself says
     carried_expiry date,
-    finding   text NOT NULL CHECK (finding IN ('expected', 'over', 'wrong_product', 'unknown_tag', 'doubled_serial', 'expired')),
+    finding   text NOT NULL CHECK (finding IN ('expected', 'over', 'wrong_product', 'unknown_tag', 'doubled_serial', 'expired',
+                                               'unknown_direction')),
     seen_at   timestamptz NOT NULL,
     confidence double precision NOT NULL,
+    inbound   boolean NOT NULL DEFAULT true,       -- false: it was seen at the gate, and nothing says which way it went
     PRIMARY KEY (receipt, code)
 );
 CREATE INDEX receipt_item_by_serial ON receipt_item (gtin, serial) WHERE serial IS NOT NULL;
@@ -520,3 +607,20 @@ CREATE TABLE mirror_queue (
     id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     lines bytea NOT NULL
 );
+
+-- What the mirror let go because it was away for too long; the readings themselves are in `reading`.
+CREATE TABLE mirror_loss (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    dropped_rows  bigint NOT NULL DEFAULT 0,
+    dropped_bytes bigint NOT NULL DEFAULT 0,
+    dropped_at    timestamptz
+);
+INSERT INTO mirror_loss DEFAULT VALUES;
+
+-- What each hub counts of itself, written every few seconds; `at` is the scenario's time of writing.
+CREATE TABLE hub_status (
+    hub        text PRIMARY KEY,                   -- its client id at the broker
+    started_at timestamptz NOT NULL,
+    at         timestamptz NOT NULL,
+    counts     jsonb NOT NULL
+) WITH (fillfactor = 50);

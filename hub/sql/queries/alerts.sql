@@ -40,8 +40,22 @@ SET state = CASE WHEN cleared_at IS NULL THEN 'acknowledged' ELSE 'resolved' END
 WHERE id = %(id)s
 RETURNING state
 
+-- name: is_watched
+-- Does a rule still watch, at the alert's place, what the alert is about? Then only readings can clear it.
+SELECT EXISTS (
+           SELECT FROM series JOIN device USING (site, device)
+           JOIN limit_rule ON limit_rule.location = device.location AND limit_rule.quantity = series.quantity
+           WHERE alert.source = 'series:' || series.site || '.' || series.device || '.' || series.quantity
+             AND limit_rule.location = alert.location AND (alert.kind = 'silence' OR limit_rule.rule = alert.rule))
+    OR EXISTS (SELECT FROM limit_rule WHERE alert.source = 'rule:' || limit_rule.rule AND limit_rule.location = alert.location)
+FROM alert WHERE id = %(id)s
+
 -- name: resolve
-UPDATE alert SET state = 'resolved', resolved_at = %(now)s, details = details || %(details)s WHERE id = %(id)s
+-- What nobody watches any more is over when a person says so; of other kinds whether the cause stands is not known here.
+UPDATE alert
+SET state = 'resolved', resolved_at = %(now)s, details = details || %(details)s,
+    cleared_at = CASE WHEN kind IN ('excursion', 'silence') THEN coalesce(cleared_at, %(now)s) ELSE cleared_at END
+WHERE id = %(id)s
 
 -- name: list
 SELECT alert.id, kind, source, rule, severity, alert.site, alert.location,

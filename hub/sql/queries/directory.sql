@@ -25,7 +25,9 @@ SELECT device.site, device.device, device.location, device.state, device.state_a
        coalesce((SELECT jsonb_agg(jsonb_build_object('input', newest.input, 'on', newest.is_on, 'at', newest.at) ORDER BY newest.input)
                  FROM (SELECT DISTINCT ON (input) input, is_on, at FROM device_state
                        WHERE (device_state.site, device_state.device) = (device.site, device.device)
-                       ORDER BY input, at DESC) AS newest), '[]'::jsonb) AS inputs
+                       ORDER BY input, at DESC) AS newest), '[]'::jsonb) AS inputs,
+       (SELECT count(*) FROM series JOIN reading_conflict USING (series_id)
+        WHERE (series.site, series.device) = (device.site, device.device)) AS conflicts
 FROM device
 WHERE %(site)s::text IS NULL OR device.site = %(site)s
 ORDER BY device.site, device.device
@@ -37,7 +39,7 @@ WHERE %(site)s::text IS NULL OR site = %(site)s
 ORDER BY site, agent
 
 -- name: rejections
-SELECT id, topic, reason, agent, boot, seq, received_at, octet_length(payload) AS size, substring(payload FROM 1 FOR %(shown)s) AS start
+SELECT id, topic, reason, site, agent, boot, seq, received_at, coalesce(size, octet_length(payload)) AS size, substring(payload FROM 1 FOR %(shown)s) AS start
 FROM rejected_message
 ORDER BY id DESC
 LIMIT %(limit)s

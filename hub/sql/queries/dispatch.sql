@@ -11,11 +11,6 @@ SELECT * FROM unnest(%(tracker_ids)s::integer[], %(ats)s::timestamptz[], %(latit
 ON CONFLICT DO NOTHING
 RETURNING tracker_id, at
 
--- name: reject
-INSERT INTO rejected_message (topic, payload, reason, received_at)
-SELECT %(topic)s, payload, reason, %(now)s FROM unnest(%(payloads)s::bytea[], %(reasons)s::text[]) AS bad (payload, reason)
-RETURNING id
-
 -- name: recent_fixes
 SELECT v.vehicle, p.at, p.latitude, p.longitude, p.speed_mps, p.course_deg
 FROM vehicle v

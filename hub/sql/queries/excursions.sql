@@ -14,6 +14,12 @@ RETURNING id
 -- name: forget
 DELETE FROM excursion WHERE id = ANY(%(ids)s)
 
+-- name: end_unwatched
+UPDATE excursion SET ended_at = greatest(alarmed_at, %(upto)s)
+FROM series
+WHERE excursion.series_id = series.series_id AND excursion.rule = %(rule)s AND excursion.series_id = %(series_id)s AND ended_at IS NULL
+RETURNING id, site, device, quantity
+
 -- name: alert_of
 -- The newest alert that belongs to an excursion.
 SELECT id, cleared_at FROM alert

@@ -86,12 +86,23 @@ WHERE reading.value <> staged.value
                   WHERE (known.series_id, known.at, known.value) = (staged.series_id, staged.at, staged.value))
 
 -- name: move_latest
-INSERT INTO series_latest AS latest (series_id, at, value, recorded_at)
-SELECT series_id, timestamptz 'epoch' + at_us * interval '1 microsecond', value, %(now)s
-FROM unnest(%(series)s::int[], %(at_us)s::int8[], %(values)s::float8[]) AS newest (series_id, at_us, value)
-ORDER BY series_id
-ON CONFLICT (series_id) DO UPDATE SET at = excluded.at, value = excluded.value, recorded_at = excluded.recorded_at
-WHERE excluded.at > latest.at
+-- Also returns the series whose readings here begin later after their newest, or earlier before their first, than any rule lets pass.
+WITH told AS MATERIALIZED (
+    SELECT series_id, value, timestamptz 'epoch' + at_us * interval '1 microsecond' AS at,
+           timestamptz 'epoch' + first_us * interval '1 microsecond' AS first_at
+    FROM unnest(%(series)s::int[], %(first_us)s::int8[], %(at_us)s::int8[], %(values)s::float8[]) AS newest (series_id, first_us, at_us, value)
+), moved AS (
+    INSERT INTO series_latest AS latest (series_id, at, value, recorded_at, first_at)
+    SELECT series_id, at, value, %(now)s, first_at FROM told ORDER BY series_id
+    ON CONFLICT (series_id) DO UPDATE
+    SET at = greatest(latest.at, excluded.at),
+        value = CASE WHEN excluded.at > latest.at THEN excluded.value ELSE latest.value END,
+        recorded_at = CASE WHEN excluded.at > latest.at THEN excluded.recorded_at ELSE latest.recorded_at END,
+        first_at = least(latest.first_at, excluded.first_at)
+    WHERE excluded.at > latest.at OR excluded.first_at < latest.first_at
+)
+SELECT series_id FROM told JOIN series_latest before USING (series_id)
+WHERE told.first_at > before.at + make_interval(secs => (SELECT min(max_gap_s) FROM limit_rule)) OR told.first_at < before.first_at
 
 -- name: add_passage
 INSERT INTO passage (agent, boot, seq, item, site, portal, epc_hex, direction, first_seen, last_seen, reads, peak_rssi_dbm,

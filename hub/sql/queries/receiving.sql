@@ -23,7 +23,7 @@ FROM receipt WHERE gate = %(gate)s AND state = 'open' AND opened_at > %(moment)s
 ORDER BY last_passage_at, id
 
 -- name: items
-SELECT code, epc_hex, gtin, serial, lot, carried_lot, carried_expiry, finding, seen_at, confidence
+SELECT code, epc_hex, gtin, serial, lot, carried_lot, carried_expiry, finding, seen_at, confidence, inbound
 FROM receipt_item WHERE receipt = %(receipt)s ORDER BY code
 
 -- name: choose_shipment
@@ -69,13 +69,23 @@ DELETE FROM receipt WHERE id = %(id)s AND state = 'open'
 DELETE FROM receipt_item WHERE receipt = %(receipt)s AND code = ANY(%(codes)s)
 
 -- name: put_item
-INSERT INTO receipt_item (receipt, code, epc_hex, gtin, lot, serial, carried_lot, carried_expiry, finding, seen_at, confidence)
+INSERT INTO receipt_item (receipt, code, epc_hex, gtin, lot, serial, carried_lot, carried_expiry, finding, seen_at, confidence,
+                          inbound)
 VALUES (%(receipt)s, %(code)s, %(epc_hex)s, %(gtin)s, %(lot)s, %(serial)s, %(carried_lot)s, %(carried_expiry)s, %(finding)s,
-        %(seen_at)s, %(confidence)s)
+        %(seen_at)s, %(confidence)s, %(inbound)s)
 ON CONFLICT (receipt, code) DO UPDATE SET
     epc_hex = excluded.epc_hex, gtin = excluded.gtin, lot = excluded.lot, serial = excluded.serial,
     carried_lot = excluded.carried_lot, carried_expiry = excluded.carried_expiry, finding = excluded.finding,
-    seen_at = excluded.seen_at, confidence = excluded.confidence
+    seen_at = excluded.seen_at, confidence = excluded.confidence, inbound = excluded.inbound
+
+-- name: told_lately
+-- Units of which a receipt of the gate told within some time of the moment they are seen now.
+SELECT DISTINCT i.gtin, i.serial
+FROM unnest(%(gtins)s::text[], %(serials)s::text[], %(ats)s::timestamptz[]) AS seen (gtin, serial, at)
+JOIN receipt_item AS i ON i.gtin = seen.gtin AND i.serial = seen.serial
+JOIN receipt AS r ON r.id = i.receipt
+WHERE r.gate = %(gate)s AND i.seen_at BETWEEN seen.at - make_interval(secs => %(within_s)s)
+                                          AND seen.at + make_interval(secs => %(within_s)s)
 
 -- name: lines
 SELECT gtin, lot, expiry, quantity FROM shipment_line WHERE shipment = %(shipment)s ORDER BY line
@@ -115,9 +125,11 @@ FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: quiet_receipts
 -- Those that are over, but for those with an earlier one at their gate that is still being told of.
-SELECT r.id, r.gate, r.shipment, r.state, r.opened_at, r.last_passage_at, l.site, site.time_zone, l.receives_into, l.quarantines_into
+SELECT r.id, r.gate, r.shipment, r.state, r.opened_at, r.last_passage_at, l.site, site.time_zone, l.receives_into, l.quarantines_into,
+       r.posting_failed_at
 FROM receipt AS r JOIN location AS l ON l.location = r.gate JOIN site USING (site)
 WHERE r.state = 'open' AND r.gate = ANY(%(gates)s) AND r.last_passage_at <= %(over_since)s AND r.recorded_at <= %(quiet_since)s
+  AND (r.posting_failed_at IS NULL OR r.posting_failed_at <= %(retry_before)s)
   AND NOT EXISTS (SELECT FROM receipt AS earlier
                   WHERE earlier.gate = r.gate AND earlier.state = 'open' AND earlier.last_passage_at < r.last_passage_at
                     AND earlier.recorded_at > %(quiet_since)s)
@@ -137,7 +149,11 @@ INSERT INTO item (epc, gtin, serial, lot) VALUES (%(epc)s, %(gtin)s, %(serial)s,
 ON CONFLICT (gtin, serial) DO UPDATE SET lot = excluded.lot WHERE item.location IS NULL AND item.lot <> excluded.lot
 
 -- name: post_receipt
-UPDATE receipt SET state = 'posted', verdict = %(verdict)s, posted_at = %(now)s WHERE id = %(id)s
+UPDATE receipt SET state = 'posted', verdict = %(verdict)s, posted_at = %(now)s, posting_failed_at = NULL, posting_problem = NULL
+WHERE id = %(id)s
+
+-- name: set_posting_problem
+UPDATE receipt SET posting_failed_at = %(now)s, posting_problem = %(problem)s WHERE id = %(id)s
 
 -- name: still_open
 SELECT EXISTS (SELECT FROM receipt WHERE shipment = %(shipment)s AND state = 'open')

@@ -46,7 +46,7 @@ export interface Gate extends Named {
   site: string
 }
 
-export type Finding = 'expected' | 'over' | 'wrong_product' | 'unknown_tag' | 'doubled_serial' | 'expired'
+export type Finding = 'expected' | 'over' | 'wrong_product' | 'unknown_tag' | 'doubled_serial' | 'expired' | 'unknown_direction'
 
 export interface ReceiptLine extends Named {
   gtin: string
@@ -155,8 +155,12 @@ export interface ColdRoom extends Named {
 export interface Readings {
   series_id: number
   quantity: string
+  /** More readings than a chart takes come as hours or days: their mean, lowest and highest. */
+  resolution: 'reading' | 'hour' | 'day'
   at: number[]
   values: (number | null)[]
+  lows: (number | null)[] | null
+  highs: (number | null)[] | null
 }
 
 export interface StockRow extends Named {
@@ -311,6 +315,15 @@ export interface Device {
   counts: Record<string, number>
   agent?: string | null
   agent_online?: boolean | null
+  conflicts: number
+}
+
+export interface SetAside {
+  id: number
+  site: string
+  agent: string
+  reason: string
+  set_aside_at: string
 }
 
 export interface Rejection {

@@ -1,4 +1,4 @@
-/** A line over time with its limits as bands; an outage is a gap. Knows no framework. */
+/** A line over time with its limits as bands; a null is an outage and breaks the line. Knows no framework. */
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
 
@@ -6,6 +6,9 @@ export interface ChartData {
   /** Epoch seconds, rising. */
   at: number[]
   values: (number | null)[]
+  /** Of hours or days: the lowest and the highest of each, drawn as thin lines; null for single readings. */
+  lows: (number | null)[] | null
+  highs: (number | null)[] | null
   lower: number | null
   upper: number | null
   /** Moments to mark, epoch seconds. */
@@ -23,31 +26,13 @@ export interface ChartLook {
   font: string
 }
 
-const GAP_FACTOR = 4
+const EDGE_ALPHA = 0.45
 const HEIGHT = 250
 const ROW_PX = 17
 const AIR_PX = 4
 
-/** Break the line where nothing was heard for several times the usual pace. */
-export function withGaps(at: number[], values: (number | null)[]): [number[], (number | null)[]] {
-  const paces = at.slice(1).map((t, i) => t - at[i]!).sort((a, b) => a - b)
-  const usual = paces[Math.floor(paces.length / 2)] ?? 0
-  const times: number[] = []
-  const ys: (number | null)[] = []
-  at.forEach((t, i) => {
-    const before = at[i - 1]
-    if (before !== undefined && usual > 0 && t - before > GAP_FACTOR * usual) {
-      times.push(before + usual)
-      ys.push(null)
-    }
-    times.push(t)
-    ys.push(values[i] ?? null)
-  })
-  return [times, ys]
-}
-
 export function mountChart(el: HTMLElement, look: ChartLook, locale: string, zone: string) {
-  let data: ChartData = { at: [], values: [], lower: null, upper: null, marks: [], unit: '' }
+  let data: ChartData = { at: [], values: [], lows: null, highs: null, lower: null, upper: null, marks: [], unit: '' }
   const clock = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZone: zone })
   let labelRows = 0
   let gone = false
@@ -125,6 +110,7 @@ export function mountChart(el: HTMLElement, look: ChartLook, locale: string, zon
   }
 
   const axis = { stroke: look.text, grid: { stroke: look.grid, width: 1 }, ticks: { stroke: look.grid, width: 1 }, font: `12px ${look.font}` }
+  const line = { stroke: look.line, spanGaps: false, points: { show: false } }
   const plot = new uPlot(
     {
       width: Math.max(200, el.clientWidth),
@@ -138,10 +124,10 @@ export function mountChart(el: HTMLElement, look: ChartLook, locale: string, zon
         { ...axis, values: (_, splits) => splits.map((s) => clock.format(s * 1000)), space: 70, size: 34 },
         { ...axis, values: (_, splits) => splits.map((s) => `${s}${data.unit}`), size: 58, space: 32 },
       ],
-      series: [{}, { stroke: look.line, width: 2, spanGaps: false, points: { show: false } }],
+      series: [{}, { ...line, width: 2 }, { ...line, width: 1, alpha: EDGE_ALPHA }, { ...line, width: 1, alpha: EDGE_ALPHA }],
       hooks: { drawAxes: [bands], draw: [marks] },
     },
-    [[], []],
+    [[], [], [], []],
     el,
   )
 
@@ -159,7 +145,8 @@ export function mountChart(el: HTMLElement, look: ChartLook, locale: string, zon
   return {
     set(next: ChartData): void {
       data = next
-      plot.setData(withGaps(next.at, next.values) as uPlot.AlignedData)
+      const none = next.at.map(() => null)
+      plot.setData([next.at, next.values, next.lows ?? none, next.highs ?? none])
     },
     destroy(): void {
       gone = true
