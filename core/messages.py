@@ -137,12 +137,27 @@ class BatchName(Struct, frozen=True):
 class Receipt(Struct, frozen=True):
     """Hub to agent, after the commit: these closed ranges of `seq` are safe and may be freed.
 
-    A rejected batch is receipted too (the hub keeps it whole); its `seq` is named in `rejected` as well.
+    A rejected batch is receipted too (the hub keeps it whole); its `seq` is named in `rejected` as well. `at` is the hub's clock
+    when it was sent, by which an agent estimates how far its own is off.
     """
 
     boot: str
     committed: list[tuple[int, int]]
     rejected: list[int] = msgspec.field(default_factory=list)
+    at: AwareTime | None = None
+
+
+class AgentHealth(Struct, frozen=True):
+    """How a gateway does; null is what it cannot know. `clock_skew_s` is how far its clock is ahead of the hub's; `heard` names
+    devices and when each last said anything; `counts` are totals since the agent began.
+    """
+
+    cpu_celsius: float | None = None
+    disk_free_bytes: int | None = None
+    memory_bytes: int | None = None
+    clock_skew_s: float | None = None
+    counts: dict[str, int] = msgspec.field(default_factory=dict)
+    heard: dict[str, AwareTime] = msgspec.field(default_factory=dict)
 
 
 class AgentStatus(Struct, frozen=True):
@@ -155,6 +170,7 @@ class AgentStatus(Struct, frozen=True):
     version: str = ""
     outbox_batches: int = 0
     outbox_bytes: int = 0
+    health: AgentHealth | None = None
 
 
 _encoder: Final = msgspec.json.Encoder()

@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import ConfigurationError
+from edge.alarms import Alarms, judge_nothing
 from edge.clock import Clock
 from edge.health import Health
 from edge.line import Line
+from edge.metrics import MetricsServer
 from edge.outbox import FILE_NAME, Outbox
+from edge.outputs import Output, make_output
 from edge.port_url import is_topic
 from edge.ports import Port, open_port
 from edge.presence import Presence
 from edge.settings import Device, EdgeSettings
+from edge.skew import LIMIT_S
+from edge.snapshot import Snapshot, take_snapshot
 from edge.subscription import Subscription
 from edge.uplink import Uplink
 from edge.writer import Writer
@@ -57,6 +62,7 @@ class Agent:
     def __init__(self, settings: EdgeSettings, *, open_line: Callable[[str, int], Port] = open_port) -> None:
         self.clock = Clock(settings.scale)
         self.counts: Counter[str] = Counter()
+        self.metrics: MetricsServer | None = None
         self._settings = settings
         self._path = settings.state_dir / FILE_NAME
         self._asked_to_stop = threading.Event()
@@ -66,20 +72,77 @@ class Agent:
         self._troubles: dict[str, str] = {}
         self._health = Health(settings.address.agent)
         self.writer = Writer(self._open_outbox, Presence(settings.portals), self.clock, stop=self._stop_writer)
-        self.uplink = Uplink(settings.broker, settings.address, self.writer, self._path, clock=self.clock, stop=self._stop_uplink)
+        self.uplink = Uplink(
+            settings.broker,
+            settings.address,
+            self.writer,
+            self._path,
+            clock=self.clock,
+            stop=self._stop_uplink,
+            replay_per_s=settings.replay_per_s,
+            health=lambda: self.snapshot().health,
+        )
         self.writer.on_commit = self.uplink.wake
+        self.alarms = self._watch_limits()
+        self._judge = judge_nothing if self.alarms is None else self.alarms.take
         self.lines = [
-            Line(devices, self.writer, self.clock, stop=self._stop_lines, open_line=open_line)
+            Line(devices, self.writer, self.clock, stop=self._stop_lines, open_line=open_line, judge=self._judge)
             for devices in _by_port(device for device in settings.devices if not is_topic(device.port))
         ]
+        if self.alarms is not None:
+            self.alarms.connect(self._outputs())
         self.subscription = self._subscribe([device for device in settings.devices if is_topic(device.port)])
+
+    def _watch_limits(self) -> Alarms | None:
+        settings = self._settings
+        if not settings.limits:
+            return None
+        return Alarms(settings.limits, state_dir=settings.state_dir, writer=self.writer, clock=self.clock, stop=self._stop_lines)
+
+    def _outputs(self) -> list[Output]:
+        """Relays on a line that is polled talk through it; the rest have connections of their own."""
+        polled = {line.url: line.run_errand for line in self.lines if line.stations[0].device.polled}
+        return [
+            make_output(
+                each.name,
+                each.port,
+                unit_id=each.unit_id,
+                coil=each.coil,
+                framing=each.framing,
+                baud=each.baud,
+                invert=each.invert,
+                run_errand=polled.get(each.port),
+            )
+            for each in self._settings.outputs
+        ]
+
+    def snapshot(self) -> Snapshot:
+        """Everything the agent knows of itself now; may be called by any thread."""
+        stations = [station for line in self.lines for station in line.stations]
+        stations += [] if self.subscription is None else self.subscription.stations
+        counts = Counter(self.counts)
+        counts += Counter() if self.alarms is None else self.alarms.counts
+        return take_snapshot(
+            self.writer,
+            self.uplink,
+            stations=stations,
+            counts=counts,
+            alarms=() if self.alarms is None else self.alarms.alarmed(),
+            state_dir=self._settings.state_dir,
+        )
 
     def _subscribe(self, devices: list[Device]) -> Subscription | None:
         broker = self._settings.local_broker
         if not devices or broker is None:
             return None
         return Subscription(
-            devices, broker, address=self._settings.address, writer=self.writer, clock=self.clock, stop=self._stop_lines
+            devices,
+            broker,
+            address=self._settings.address,
+            writer=self.writer,
+            clock=self.clock,
+            stop=self._stop_lines,
+            judge=self._judge,
         )
 
     def stop(self) -> None:
@@ -89,17 +152,22 @@ class Agent:
     def run(self) -> int:
         """Works until `stop`. 0 after a clean end, 1 when the outbox failed. Raises ConfigurationError."""
         with _alone(self._settings.state_dir):
+            self.metrics = None if self._settings.metrics is None else MetricsServer(*self._settings.metrics, self.snapshot)
             writer = self._begin("outbox", self.writer.run)
             self._await_outbox(writer)
             workers = [self._begin("uplink", self.uplink.run)]
             workers += [self._begin(f"port {line.url}", line.run) for line in self.lines]
             if self.subscription is not None:
                 workers.append(self._begin(f"local broker {self.subscription.url}", self.subscription.run))
+            if self.alarms is not None:
+                workers.append(self._begin("alarms", self.alarms.run))
             log.info("agent_started site=%s agent=%s boot=%s ports=%d", *self._identity(), len(self.lines))
             try:
                 while not self._asked_to_stop.wait(SUPERVISE_S) and writer.crash is None:
                     self._supervise(workers)
             finally:
+                if self.metrics is not None:
+                    self.metrics.stop()
                 self._end(writer, workers)
         return 1 if writer.crash is not None else 0
 
@@ -172,6 +240,7 @@ class Agent:
                 self._start(worker)
         self._watch_outbox(now)
         self._watch_clock(now)
+        self._watch_skew()
         status = self._health.due({**self.writer.losses, **self.counts}, self.clock.now(), real_s=now)
         if status is not None:
             log.info("agent_state state=%s detail=%r counts=%s", status.state, status.detail, status.counts)
@@ -188,6 +257,14 @@ class Agent:
             )
         elif now - self._stepped_at > STEP_QUIET_S:
             self._end_trouble("clock_step", "the clock is steady again")
+
+    def _watch_skew(self) -> None:
+        if self.uplink.skew.is_too_large:
+            seconds = self.uplink.skew.seconds or 0.0
+            direction = "ahead of" if seconds > 0 else "behind"
+            self._begin_trouble("clock_skew", f"clock_skew: the clock is over {LIMIT_S:g} s {direction} the hub's; let NTP set it")
+        else:
+            self._end_trouble("clock_skew", "the clock agrees with the hub's")
 
     def _watch_outbox(self, now: float) -> None:
         trouble = self.writer.trouble

@@ -26,6 +26,11 @@ class Health:
         self._told_counts: dict[str, int] = {}
         self._told_at = float("-inf")
 
+    @property
+    def state(self) -> str:
+        """The state as last noted; `unknown` before anything was."""
+        return self._state or "unknown"
+
     def note(self, state: State, detail: str = "") -> None:
         """The device is found in this state."""
         self._state, self._detail = state, detail[:MAX_DETAIL]

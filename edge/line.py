@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from core.errors import Unavailable
+from edge.alarms import Judge, judge_nothing
 from edge.clock import Clock, Instant
 from edge.drivers.observations import Fault, Observation
 from edge.ports import Port
@@ -46,8 +47,9 @@ class Line:
         *,
         stop: threading.Event,
         open_line: Callable[[str, int], Port],
+        judge: Judge = judge_nothing,
     ) -> None:
-        self.stations = [Station(device, writer, clock) for device in devices]
+        self.stations = [Station(device, writer, clock, judge=judge) for device in devices]
         self.url, self.baud = devices[0].port, devices[0].baud
         self._clock = clock
         self._stop = stop

@@ -1,7 +1,8 @@
 """What must survive: batches on their way to the hub and tags still in a gate, in one SQLite file.
 
 Whatever `commit` returned for is on the disk (WAL, synchronous=FULL). A batch leaves only when the hub has receipted it or, if it
-is telemetry, when the file is over its cap or the disk is full; both leave its number used for ever. `boot` names the life of
+is telemetry, when the file is over its cap (then it is thinned before it is dropped, see edge.thinning) or the disk is full; both
+leave its number used for ever. `boot` names the life of
 the file. Payloads keep the life they were written in; a batch is sent under the life the file has then.
 """
 
@@ -11,54 +12,26 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import IntEnum
 from pathlib import Path
 from typing import Final, Self
 
 from core.errors import ConfigurationError, MessageRejected
 from core.messages import MAX_BATCH_BYTES, Batch, Item, Readings, decode_batch, encode
+from edge.outbox_file import open_file
 from edge.presence import Changes
 from edge.reserve import RESERVE_BYTES, Reserve
+from edge.shelf import Priority
+from edge.thinning import Thinner, thinners
 
 FILE_NAME: Final = "outbox.sqlite"
-LAYOUT: Final = 1
 DEFAULT_CAP_BYTES: Final = 256 * 1024 * 1024
-BUSY_TIMEOUT_S: Final = 10.0
 MAX_BATCH_FACTS: Final = 200
 DROP_STEP: Final = 100
-"""Batches dropped at a time while the file is over its cap or the disk is full."""
+"""Batches thinned or dropped at a time while the file is over its cap or the disk is full."""
 FREE_STEP: Final = 100
 """Batches forgotten in one transaction on a full disk, so that its log fits the reserve."""
-LOG_PAGES: Final = 256
-"""Pages of the log after which it is written back and begun anew; far below the reserve."""
 URGENT_PAGES: Final = 16
 """Pages by which the file may grow on a full disk, for what tells of it."""
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS life (one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT NOT NULL, last_seq INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS batch (seq INTEGER PRIMARY KEY, priority INTEGER NOT NULL, size INTEGER NOT NULL, items INTEGER NOT NULL,
-                                  payload BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS batch_by_priority ON batch (priority, seq);
-CREATE TABLE IF NOT EXISTS track (portal TEXT NOT NULL, epc TEXT NOT NULL, state BLOB NOT NULL,
-                                  PRIMARY KEY (portal, epc)) WITHOUT ROWID;
-"""
-_BOOT: Final = b'"boot":"'
-
-
-class Priority(IntEnum):
-    """Business facts are never dropped and overtake telemetry."""
-
-    BUSINESS = 0
-    TELEMETRY = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One batch as it goes on the wire."""
-
-    seq: int
-    priority: Priority
-    payload: bytes
 
 
 @dataclass(slots=True)
@@ -77,9 +50,9 @@ class Group:
 class Outbox:
     """The file, open for writing. One thread makes it, uses it and closes it; another one may read through a `Shelf`.
 
-    `counts` totals since opening: `dropped_batches`, `dropped_items` (telemetry over the cap or on a full disk),
-    `unspeakable_items` (values that no message may carry). `recovered_from` is the name a corrupt file was given, None when there
-    was none.
+    `counts` totals since opening: `thinned_items` (telemetry over the cap), `dropped_batches`, `dropped_items` (telemetry over the
+    cap when all is thin, or on a full disk), `unspeakable_items` (values that no message may carry). `recovered_from` is the name
+    a corrupt file was given, None when there was none.
     """
 
     def __init__(self, path: Path, agent: str, *, cap_bytes: int = DEFAULT_CAP_BYTES, reserve_bytes: int = RESERVE_BYTES) -> None:
@@ -95,13 +68,14 @@ class Outbox:
         self._reserve_bytes = reserve_bytes
         self._reserve = Reserve(path, reserve_bytes)
         self._page_limit = self._urgent_limit = 0
+        self._thinners = thinners()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._db = self._open_made()
+                self._db, self.recovered_from = open_file(path)
             except sqlite3.OperationalError:
                 self._reserve.release()
-                self._db = self._open_made()
+                self._db, self.recovered_from = open_file(path)
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(f"agent.state_dir: outbox {str(path)!r} cannot be opened: {error}") from error
         self.boot: str
@@ -128,13 +102,14 @@ class Outbox:
             for priority, items in ((Priority.BUSINESS, group.business), (Priority.TELEMETRY, group.telemetry)):
                 for part in _parts(items):
                     self._put(part, priority, now)
-            self._drop_over_cap()
+            self._make_room()
             self._db.execute("UPDATE life SET last_seq = ?", (self._last_seq,))
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             self._last_seq, self.batches, self.bytes, self.counts = before
+            self._thinners = thinners()
             raise
         return list(range(before[0] + 1, self._last_seq + 1))
 
@@ -232,58 +207,6 @@ class Outbox:
     def _allow_pages(self, pages: int) -> None:
         self._db.execute(f"PRAGMA max_page_count = {int(pages)}").fetchone()
 
-    def _open_made(self) -> sqlite3.Connection:
-        db = self._open_sound()
-        try:
-            self._make(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _open_sound(self) -> sqlite3.Connection:
-        try:
-            return self._open_checked()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            self.recovered_from = self._set_aside()
-            return self._open_checked()
-
-    def _open_checked(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        try:
-            db.execute("PRAGMA journal_mode = WAL").fetchone()
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA secure_delete = OFF").fetchone()  # else every freed page is written out in zeros first
-            db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}").fetchone()
-            (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
-        except sqlite3.Error:
-            db.close()
-            raise
-        if verdict != "ok":
-            db.close()
-            raise sqlite3.DatabaseError(verdict)
-        return db
-
-    def _set_aside(self) -> Path:
-        aside = self.path.with_name(f"{self.path.name}.corrupt-{uuid.uuid4().hex[:8]}")
-        for suffix in ("-wal", "-shm", ""):
-            part = self.path.with_name(self.path.name + suffix)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + suffix))
-        return aside
-
-    def _make(self, db: sqlite3.Connection) -> None:
-        (layout,) = db.execute("PRAGMA user_version").fetchone()
-        if layout > LAYOUT:
-            raise ConfigurationError(
-                f"outbox {str(self.path)!r} has layout {layout}, written by a newer version; this one reads {LAYOUT}"
-            )
-        if layout < LAYOUT:
-            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {LAYOUT}; COMMIT;")
-        db.execute("INSERT OR IGNORE INTO life VALUES (1, ?, 0)", (str(uuid.uuid4()),))
-
     def _free(self, ranges: Iterable[tuple[int, int]]) -> None:
         for first, last in ranges:
             removed = self._db.execute("DELETE FROM batch WHERE seq BETWEEN ? AND ? RETURNING size", (first, last)).fetchall()
@@ -305,56 +228,61 @@ class Outbox:
                 self._put(half, priority, now)
             return
         self._last_seq = batch.seq
-        self._db.execute("INSERT INTO batch VALUES (?, ?, ?, ?, ?)", (batch.seq, priority, len(payload), _weight(items), payload))
+        self._db.execute(
+            "INSERT INTO batch (seq, priority, size, items, payload) VALUES (?, ?, ?, ?, ?)",
+            (batch.seq, priority, len(payload), _weight(items), payload),
+        )
         self.batches += 1
         self.bytes += len(payload)
 
-    def _drop_over_cap(self) -> None:
+    def _make_room(self) -> None:
+        """Brings the file under its cap: thins telemetry level by level, oldest first, and drops it only when all is thin."""
         while self.bytes > self._cap_bytes:
-            oldest = self._db.execute(
-                "SELECT seq, size, items FROM batch WHERE priority = ? ORDER BY seq LIMIT ?", (Priority.TELEMETRY, DROP_STEP)
-            ).fetchall()
-            if not oldest:
+            if not (self._thin_some() or self._drop_some()):
                 return
-            for seq, size, items in oldest:
-                self._db.execute("DELETE FROM batch WHERE seq = ?", (seq,))
-                self.batches -= 1
-                self.bytes -= size
-                self.counts["dropped_batches"] += 1
-                self.counts["dropped_items"] += items
-                if self.bytes <= self._cap_bytes:
-                    return
 
+    def _thin_some(self) -> bool:
+        """Thins the oldest batches of the lowest level that is not the last; False when there are none."""
+        for level, thinner in enumerate(self._thinners):
+            rows = self._db.execute(
+                "SELECT seq, size, items, payload FROM batch WHERE priority = ? AND level = ? ORDER BY seq LIMIT ?",
+                (Priority.TELEMETRY, level, DROP_STEP),
+            ).fetchall()
+            for seq, size, items, payload in rows:
+                self._thin(seq, size=size, items=items, payload=payload, level=level + 1, thinner=thinner)
+            if rows:
+                return True
+        return False
 
-class Shelf:
-    """The same file, for reading by one other thread: what is committed and not yet receipted."""
-
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-
-    def next_batches(self, priority: Priority, limit: int, *, after: int, upto: int | None = None) -> list[Row]:
-        """At most `limit` batches of that priority with `after < seq <= upto`, in the order of their numbers."""
-        rows = self._db.execute(
-            "SELECT seq, payload, (SELECT boot FROM life) FROM batch"
-            " WHERE priority = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-            (priority, after, 2**53 if upto is None else upto, limit),
+    def _thin(self, seq: int, *, size: int, items: int, payload: bytes, level: int, thinner: Thinner) -> None:
+        batch = decode_batch(payload)
+        kept = thinner.thin(batch.items)
+        left = sum(_weight([item]) for item in kept)
+        self.counts["thinned_items"] += items - left
+        if not kept:
+            self._db.execute("DELETE FROM batch WHERE seq = ?", (seq,))
+            self.batches -= 1
+            self.bytes -= size
+            return
+        thin = encode(Batch(batch.agent, batch.boot, batch.seq, batch.sent_at, kept))
+        self._db.execute(
+            "UPDATE batch SET payload = ?, size = ?, items = ?, level = ? WHERE seq = ?", (thin, len(thin), left, level, seq)
         )
-        return [Row(seq, priority, _of_life(payload, boot)) for seq, payload, boot in rows]
+        self.bytes -= size - len(thin)
 
-    def last_seq(self) -> int:
-        """The highest number ever given in this life, as committed."""
-        return int(self._db.execute("SELECT last_seq FROM life").fetchone()[0])
-
-    def close(self) -> None:
-        """Lets go of the file."""
-        self._db.close()
-
-
-def _of_life(payload: bytes, boot: str) -> bytes:
-    """The batch as one of this life. Before `boot` on the wire stands the agent's name alone, which holds no quote."""
-    start = payload.index(_BOOT) + len(_BOOT)
-    end = payload.index(b'"', start)
-    return payload if payload[start:end] == boot.encode() else payload[:start] + boot.encode() + payload[end:]
+    def _drop_some(self) -> bool:
+        oldest = self._db.execute(
+            "SELECT seq, size, items FROM batch WHERE priority = ? ORDER BY seq LIMIT ?", (Priority.TELEMETRY, DROP_STEP)
+        ).fetchall()
+        for seq, size, items in oldest:
+            self._db.execute("DELETE FROM batch WHERE seq = ?", (seq,))
+            self.batches -= 1
+            self.bytes -= size
+            self.counts["dropped_batches"] += 1
+            self.counts["dropped_items"] += items
+            if self.bytes <= self._cap_bytes:
+                break
+        return bool(oldest)
 
 
 def _is_speakable(payload: bytes) -> bool:

@@ -15,6 +15,8 @@ from core.errors import CodeError, ConfigurationError
 from core.messages import Direction, Name
 from core.timescale import TimeScale
 from core.topics import AgentAddress
+from edge.alarm_settings import LimitTable, OutputTable, bind_address, describe_alarms, local_limits
+from edge.alarms import LocalLimit
 from edge.clock import choose_scale
 from edge.drivers import load_driver
 from edge.drivers.observations import Observation, Scan, TagRead
@@ -41,8 +43,8 @@ class AgentTable(Struct, frozen=True, kw_only=True):
     outbox_max_mb: Annotated[int, Meta(ge=1, le=100_000)] = 256
 
 
-class UplinkTable(Struct, frozen=True, kw_only=True):
-    """`[uplink]`."""
+class BrokerTable(Struct, frozen=True, kw_only=True):
+    """How to reach a broker."""
 
     url: Text
     username: Text | None = None
@@ -51,8 +53,20 @@ class UplinkTable(Struct, frozen=True, kw_only=True):
     ca_file: Text | None = None
 
 
-class LocalBrokerTable(UplinkTable, frozen=True, kw_only=True):
+class UplinkTable(BrokerTable, frozen=True, kw_only=True):
+    """`[uplink]`. `replay_per_s`: batches of telemetry that waited while offline, sent in a real second beside live ones."""
+
+    replay_per_s: Annotated[float, Meta(ge=1, le=100_000)] = 500.0
+
+
+class LocalBrokerTable(BrokerTable, frozen=True, kw_only=True):
     """`[local_broker]`: where devices of this site that speak MQTT publish (ports `mqtt:<topic>`)."""
+
+
+class MetricsTable(Struct, frozen=True, kw_only=True):
+    """`[metrics]`: where Prometheus may read this agent, as <address>:<port>."""
+
+    bind: Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}\Z")]
 
 
 class ClockTable(Struct, frozen=True, kw_only=True):
@@ -98,6 +112,9 @@ class Document(Struct, frozen=True, kw_only=True):
     uplink: UplinkTable
     local_broker: LocalBrokerTable | None = None
     clock: ClockTable = ClockTable()
+    metrics: MetricsTable | None = None
+    outputs: list[OutputTable] = []
+    limits: list[LimitTable] = []
     devices: list[DeviceTable] = []
     portals: list[PortalTable] = []
 
@@ -138,6 +155,10 @@ class EdgeSettings(Struct, frozen=True, kw_only=True):
     outbox_cap_bytes: int
     broker: Broker
     local_broker: Broker | None
+    replay_per_s: float
+    metrics: tuple[str, int] | None
+    outputs: tuple[OutputTable, ...]
+    limits: tuple[LocalLimit, ...]
     scale: TimeScale
     devices: tuple[Device, ...]
     portals: tuple[PortalRule, ...]
@@ -170,6 +191,8 @@ def parse_settings(table: dict[str, Any], environ: Mapping[str, str]) -> EdgeSet
         raise ConfigurationError(_with_path_first(str(error))) from error
     _refuse_doubles("devices", [device.name for device in document.devices])
     _refuse_doubles("portals", [portal.name for portal in document.portals])
+    _refuse_doubles("limits", [limit.name for limit in document.limits])
+    _refuse_doubles("outputs", [output.name for output in document.outputs])
     portals = {portal.name for portal in document.portals}
     devices = tuple(_device(f"devices[{index}]", each, portals) for index, each in enumerate(document.devices))
     _check_shared_ports(devices)
@@ -181,6 +204,10 @@ def parse_settings(table: dict[str, Any], environ: Mapping[str, str]) -> EdgeSet
         outbox_cap_bytes=document.agent.outbox_max_mb * 1024 * 1024,
         broker=_broker("uplink", document.uplink),
         local_broker=local_broker,
+        replay_per_s=document.uplink.replay_per_s,
+        metrics=None if document.metrics is None else bind_address("metrics.bind", document.metrics.bind),
+        outputs=tuple(document.outputs),
+        limits=local_limits(document.limits, document.outputs, [device.name for device in devices]),
         scale=choose_scale(document.clock.time_scale, environ),
         devices=devices,
         portals=tuple(_portal(f"portals[{index}]", each) for index, each in enumerate(document.portals)),
@@ -192,6 +219,9 @@ _TABLES: Final[dict[str, type[Struct]]] = {
     "uplink": UplinkTable,
     "local_broker": LocalBrokerTable,
     "clock": ClockTable,
+    "metrics": MetricsTable,
+    "outputs": OutputTable,
+    "limits": LimitTable,
     "devices": DeviceTable,
     "portals": PortalTable,
 }
@@ -360,7 +390,7 @@ def _portal(path: str, table: PortalTable) -> PortalRule:
     )
 
 
-def _broker(path: str, table: UplinkTable) -> Broker:
+def _broker(path: str, table: BrokerTable) -> Broker:
     try:
         parts = urlsplit(table.url)
         host, port = parts.hostname, parts.port
@@ -384,7 +414,7 @@ def _broker(path: str, table: UplinkTable) -> Broker:
     )
 
 
-def _password(path: str, table: UplinkTable) -> str | None:
+def _password(path: str, table: BrokerTable) -> str | None:
     if table.password is not None and table.password_file is not None:
         raise ConfigurationError(f"{path}.password_file: {path}.password is given as well; keep one of them")
     if table.username is None and (table.password is not None or table.password_file is not None):
@@ -418,4 +448,7 @@ def describe(settings: EdgeSettings) -> str:
             f"portal {portal.name}: {portal.min_reads} reads or more{rssi}, gone after {portal.absent_after_s:g} s, "
             f"direction {portal.default_direction} unless antennas tell"
         )
+    lines += describe_alarms(settings.limits, settings.outputs)
+    if settings.metrics is not None:
+        lines.append(f"metrics at http://{settings.metrics[0]}:{settings.metrics[1]}/metrics")
     return "\n".join(lines) + "\n"

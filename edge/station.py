@@ -4,8 +4,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 from core.messages import BarcodeScan, Position, Series, StateChange
+from edge.alarms import Judge, judge_nothing
 from edge.clock import Clock, Instant
 from edge.drivers import load_driver
 from edge.drivers.observations import (
@@ -30,16 +32,18 @@ log = logging.getLogger(__name__)
 class Station:
     """One device of a line: `deliver` takes what its driver understood, `tell` its state. Belongs to the line's thread."""
 
-    def __init__(self, device: Device, writer: Writer, clock: Clock) -> None:
+    def __init__(self, device: Device, writer: Writer, clock: Clock, *, judge: Judge = judge_nothing) -> None:
         self.device = device
         self.health = Health(device.name)
         self.counts: Counter[str] = Counter()
         self.ticket: Ticket | None = None
         self.due_at = 0.0
         self.unanswered = 0
+        self.heard_at: datetime | None = None
         self.standing_fault = ""
         self._writer = writer
         self._clock = clock
+        self._judge = judge
         self._inputs: dict[str, bool] = {}
         self._earlier: Counter[str] = Counter()
         self.driver = load_driver(device.driver)(device.options)
@@ -61,6 +65,7 @@ class Station:
         """Hands what was observed to the writer, and notes how the device does: a fault stands until it says something good."""
         if not observations:
             return
+        self.heard_at = now.at
         faults = [observation for observation in observations if isinstance(observation, Fault)]
         self.standing_fault = f"{faults[-1].code}: {faults[-1].detail}" if faults else ""
         if faults:
@@ -88,7 +93,9 @@ class Station:
             case Scan(text, read_at) if device.read_point is not None:
                 return BarcodeScan(device.read_point, text, read_at)
             case Measured(quantity, value, read_at):
-                return Reading(Series(device.name, quantity), read_at, value)
+                reading = Reading(Series(device.name, quantity), read_at, value)
+                self._judge(reading)
+                return reading
             case Fix():
                 return _position(device.name, observation)
             case Switched(name, on, read_at):

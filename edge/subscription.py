@@ -21,6 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from core.errors import Unavailable
 from core.topics import AgentAddress
+from edge.alarms import Judge, judge_nothing
 from edge.clock import Clock
 from edge.drivers.observations import Measured, Observation, Scan, TagRead
 from edge.settings import Broker, Device
@@ -64,9 +65,10 @@ class Subscription:
         writer: Writer,
         clock: Clock,
         stop: threading.Event,
+        judge: Judge = judge_nothing,
     ) -> None:
         self.url = f"mqtt://{broker.host}:{broker.port}"
-        self.stations = [Station(device, writer, clock) for device in devices]
+        self.stations = [Station(device, writer, clock, judge=judge) for device in devices]
         self.counts: Counter[str] = Counter()
         self.listening = threading.Event()
         self._by_topic: dict[str, list[Station]] = {}

@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,11 +21,12 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from core.errors import MessageRejected, Unavailable
-from core.messages import AgentStatus, Receipt, decode_receipt, encode
+from core.messages import AgentHealth, AgentStatus, Receipt, decode_receipt, encode
 from core.topics import AgentAddress
 from edge.clock import Clock
-from edge.outbox import Priority, Row, Shelf
 from edge.settings import Broker
+from edge.shelf import Priority, Row, Shelf
+from edge.skew import Skew
 from edge.window import WINDOW, Window
 from edge.writer import Writer
 
@@ -73,6 +75,7 @@ class Uplink:
         clock: Clock,
         stop: threading.Event,
         replay_per_s: float = REPLAY_PER_S,
+        health: Callable[[], AgentHealth | None] = lambda: None,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.connected = threading.Event()
@@ -84,6 +87,8 @@ class Uplink:
         self._stop = stop
         self._replay_per_s = replay_per_s
         self._tokens = replay_per_s
+        self._health = health
+        self.skew = Skew(clock)
         self._refilled_at = time.monotonic()
         self._wake = threading.Event()
         self._down = threading.Event()
@@ -320,6 +325,7 @@ class Uplink:
             version=_own_version(),
             outbox_batches=self._writer.waiting_batches,
             outbox_bytes=self._writer.waiting_bytes,
+            health=self._health() if online else None,
         )
 
     def _fail(self, reason: str) -> None:
@@ -350,7 +356,9 @@ class Uplink:
 
     def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         try:
-            self._receipts.append(decode_receipt(bytes(message.payload)))
+            receipt = decode_receipt(bytes(message.payload))
+            self.skew.learn(receipt.at)
+            self._receipts.append(receipt)
         except MessageRejected as error:
             self.counts["unreadable_receipts"] += 1
             log.warning("receipt_unreadable topic=%s error=%r", message.topic, str(error))

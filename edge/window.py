@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from edge.outbox import Priority, Row
+from edge.shelf import Priority, Row
 
 WINDOW: Final = {Priority.BUSINESS: 128, Priority.TELEMETRY: 256}
 """Batches without a receipt, by priority: telemetry that piles up leaves room for business facts."""

@@ -121,6 +121,7 @@ async def run_hub(settings: HubSettings, *, stop: asyncio.Event) -> None:
             port=mqtt.port,
             client_id=mqtt.client_id,
             sink=intake,
+            now=now,
             username=mqtt.username,
             password=mqtt.password,
             tls=mqtt.tls,

@@ -14,6 +14,17 @@ from hub.services import directory, set_aside
 router = APIRouter(tags=["devices"])
 
 
+class AgentHealth(Told):
+    """How a gateway does, as it last said; null is what it cannot know."""
+
+    cpu_celsius: float | None
+    disk_free_bytes: int | None
+    memory_bytes: int | None
+    clock_skew_s: float | None = Field(description="How far its clock is ahead of the hub's, by the hub's receipts")
+    counts: dict[str, int] = Field(description="What it gave up, refused or judged strays since it began")
+    heard: dict[str, Moment] = Field(description="When each of its devices last said anything")
+
+
 class Agent(Told):
     """The program beside the devices of a site. `online` is null when it never said."""
 
@@ -24,6 +35,8 @@ class Agent(Told):
     boot: str | None = Field(description="The life of its outbox")
     version: str | None
     outbox_batches: int = Field(description="Batches that wait to be sent")
+    outbox_bytes: int
+    health: AgentHealth | None
     last_batch_at: Moment | None
     clock_skew_s: float | None = Field(description="How far its clock is ahead")
 

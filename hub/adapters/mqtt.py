@@ -4,10 +4,12 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 import aiomqtt
+import msgspec
 from paho.mqtt.reasoncodes import ReasonCode
 
 from core import messages, topics
@@ -77,6 +79,7 @@ class Broker:
         port: int,
         client_id: str,
         sink: Sink,
+        now: Callable[[], datetime],
         username: str | None = None,
         password: str | None = None,
         tls: bool = False,
@@ -89,6 +92,7 @@ class Broker:
         self._tls = ssl.create_default_context() if tls else None
         self._share = share
         self._sink = sink
+        self._now = now
 
     async def run(self) -> None:
         """Stays connected until cancelled; when the connection ends another is tried, at most RECONNECT_MAX_S later."""
@@ -141,12 +145,12 @@ class Broker:
             await self.receipts.news.wait()
             async with asyncio.TaskGroup() as tasks:
                 for address, receipt in self.receipts.take():
-                    tasks.create_task(_send(client, address, receipt), name=f"receipt to {address.agent}")
+                    tasks.create_task(_send(client, address, receipt, self._now()), name=f"receipt to {address.agent}")
 
 
-async def _send(client: BurstClient, address: AgentAddress, receipt: Receipt) -> None:
+async def _send(client: BurstClient, address: AgentAddress, receipt: Receipt, now: datetime) -> None:
     try:
-        await client.publish(address.receipt, messages.encode(receipt), qos=1)
+        await client.publish(address.receipt, messages.encode(msgspec.structs.replace(receipt, at=now)), qos=1)
     except aiomqtt.MqttError as error:
         # The agent asks again for what it was not told.
         _log.warning("a receipt to %s at %s was not delivered: %s", address.agent, address.site, error)

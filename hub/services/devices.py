@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+import msgspec
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
@@ -89,10 +90,16 @@ async def take_agent_statuses(db: AsyncConnection, statuses: Mapping[AgentAddres
         "boots": [statuses[each].boot for each in told],
         "versions": [statuses[each].version for each in told],
         "outboxes": [statuses[each].outbox_batches for each in told],
+        "outbox_bytes": [statuses[each].outbox_bytes for each in told],
+        "healths": [_health(statuses[each]) for each in told],
         "skews": skews,
     }
     await db.execute(_SQL["agent_statuses"], values)
     return sum(skew is not None for skew in skews)
+
+
+def _health(status: AgentStatus) -> Jsonb | None:
+    return None if status.health is None else Jsonb(msgspec.to_builtins(status.health))
 
 
 async def touch_agents(db: AsyncConnection, envelopes: list[Envelope], now: datetime) -> None:

@@ -35,8 +35,18 @@ BATCH = m.Batch(
 )
 GOLDEN_MESSAGES = {
     "batch": (BATCH, m.decode_batch),
-    "receipt": (m.Receipt("0d9c2c1e-7f5a", [(1, 40), (42, 42)], [42]), m.decode_receipt),
-    "status": (m.AgentStatus("depot-gateway", online=True, at=T, boot="0d9c2c1e-7f5a", version="0.1.0"), m.decode_status),
+    "receipt": (m.Receipt("0d9c2c1e-7f5a", [(1, 40), (42, 42)], [42], T), m.decode_receipt),
+    "status": (
+        m.AgentStatus(
+            "depot-gateway",
+            online=True,
+            at=T,
+            boot="0d9c2c1e-7f5a",
+            version="0.1.0",
+            health=m.AgentHealth(41.5, 10**9, 30_000_000, -0.02, {"strays": 3}, {"cr-1-probe": T}),
+        ),
+        m.decode_status,
+    ),
 }
 
 

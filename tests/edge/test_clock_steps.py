@@ -16,9 +16,10 @@ from core.timescale import TimeScale
 from edge.agent import Agent
 from edge.clock import STEP_S, Clock
 from edge.drivers.observations import TagRead
-from edge.outbox import FILE_NAME, Outbox, Priority, Shelf
+from edge.outbox import FILE_NAME, Outbox
 from edge.presence import PortalRule, Presence
 from edge.settings import parse_settings
+from edge.shelf import Priority, Shelf
 from edge.writer import PortalRead, Reading, Writer
 
 PATIENCE_S = 20.0

@@ -14,8 +14,9 @@ from core.timescale import TimeScale
 from edge.clock import Clock
 from edge.drivers.observations import TagRead
 from edge.health import COUNTS_GAP_S, STATE_GAP_S, Health
-from edge.outbox import FILE_NAME, MAX_BATCH_FACTS, Group, Outbox, Priority, Shelf
+from edge.outbox import FILE_NAME, MAX_BATCH_FACTS, Group, Outbox
 from edge.presence import PortalRule, Presence
+from edge.shelf import Priority, Shelf
 from edge.writer import SERIES_STEP_BACK_US, PortalRead, Reading, Writer
 
 PATIENCE_S = 20.0

@@ -19,9 +19,10 @@ from core.messages import BarcodeScan, DeviceStatus, Item, Readings, Series, dec
 from edge import writer as writer_module
 from edge.agent import END_SHARES
 from edge.clock import Clock
-from edge.outbox import FILE_NAME, Outbox, Priority, Shelf
+from edge.outbox import FILE_NAME, Outbox
 from edge.presence import Presence
 from edge.reserve import FILE_SUFFIX, Reserve
+from edge.shelf import Priority, Shelf
 from edge.writer import MAX_STATUSES, MAX_WAITING, Reading, Writer, merged
 
 PATIENCE_S = 30.0

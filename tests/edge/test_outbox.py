@@ -12,8 +12,9 @@ import pytest
 
 from core.errors import ConfigurationError
 from core.messages import BarcodeScan, Readings, Series, decode_batch
-from edge.outbox import FILE_NAME, Group, Outbox, Priority, Shelf
+from edge.outbox import FILE_NAME, Group, Outbox
 from edge.presence import Changes
+from edge.shelf import Priority, Shelf
 
 NOW = datetime(2026, 3, 1, 6, 0, tzinfo=UTC)
 PROBE = Series("cr-1-probe", "celsius")
@@ -158,7 +159,8 @@ import sys
 from pathlib import Path
 from datetime import UTC, datetime
 from core.messages import BarcodeScan
-from edge.outbox import Outbox, Priority
+from edge.outbox import Outbox
+from edge.shelf import Priority
 outbox = Outbox(Path(sys.argv[1]), "a")
 now = datetime.now(UTC)
 for index in range(1_000_000):

@@ -15,9 +15,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from core.messages import AgentStatus, BarcodeScan, Batch, Readings, Receipt, Series, decode_batch, decode_status, encode
 from core.topics import AgentAddress
 from edge.clock import Clock
-from edge.outbox import FILE_NAME, Outbox, Priority, Row
+from edge.outbox import FILE_NAME, Outbox
 from edge.presence import Presence
 from edge.settings import Broker
+from edge.shelf import Priority, Row
 from edge.uplink import Uplink
 from edge.window import MAX_WINDOW_BYTES, RESEND_AFTER_S, WINDOW, Window
 from edge.writer import Reading, Writer

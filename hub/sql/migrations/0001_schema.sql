@@ -34,6 +34,8 @@ CREATE TABLE agent (
     boot        text,
     version     text,
     outbox_batches bigint NOT NULL DEFAULT 0,
+    outbox_bytes   bigint NOT NULL DEFAULT 0,
+    health         jsonb,                          -- core.messages.AgentHealth as last told
     last_batch_at  timestamptz,
     clock_skew_s   double precision,
     PRIMARY KEY (site, agent)

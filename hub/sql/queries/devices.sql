@@ -24,10 +24,11 @@ FOR NO KEY UPDATE OF agent
 
 -- name: agent_statuses
 UPDATE agent SET online = told.online, status_at = told.status_at, boot = told.boot, version = told.version,
-                 outbox_batches = told.outbox_batches, clock_skew_s = coalesce(told.clock_skew_s, agent.clock_skew_s)
+                 outbox_batches = told.outbox_batches, outbox_bytes = told.outbox_bytes,
+                 health = coalesce(told.health, agent.health), clock_skew_s = coalesce(told.clock_skew_s, agent.clock_skew_s)
 FROM unnest(%(sites)s::text[], %(agents)s::text[], %(onlines)s::boolean[], %(status_ats)s::timestamptz[], %(boots)s::text[],
-            %(versions)s::text[], %(outboxes)s::bigint[], %(skews)s::float8[])
-     AS told (site, agent, online, status_at, boot, version, outbox_batches, clock_skew_s)
+            %(versions)s::text[], %(outboxes)s::bigint[], %(outbox_bytes)s::bigint[], %(healths)s::jsonb[], %(skews)s::float8[])
+     AS told (site, agent, online, status_at, boot, version, outbox_batches, outbox_bytes, health, clock_skew_s)
 WHERE (agent.site, agent.agent) = (told.site, told.agent)
 
 -- name: lock_devices

@@ -33,7 +33,7 @@ WHERE %(site)s::text IS NULL OR device.site = %(site)s
 ORDER BY device.site, device.device
 
 -- name: agents
-SELECT site, agent, online, status_at, boot, version, outbox_batches, last_batch_at, clock_skew_s
+SELECT site, agent, online, status_at, boot, version, outbox_batches, outbox_bytes, health, last_batch_at, clock_skew_s
 FROM agent
 WHERE %(site)s::text IS NULL OR site = %(site)s
 ORDER BY site, agent
