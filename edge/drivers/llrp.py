@@ -15,9 +15,9 @@ from core.errors import CodeError
 from edge.drivers import llrp_frames as llrp
 from edge.drivers.llrp_frames import Framer, Message, Parameter, message, number, parameter, parameters, text_at
 from edge.drivers.llrp_reports import read_report, report_of
-from edge.drivers.llrp_setup import ROSPEC_ID, Capabilities, Options, Step, read_capabilities, steps
+from edge.drivers.llrp_setup import ROSPEC_ID, Capabilities, Options, Step, read_capabilities, read_rospec, steps
 from edge.drivers.llrp_status import read_status
-from edge.drivers.observations import Fault, Identity, Observation, PortChanged, TagRead
+from edge.drivers.observations import Fault, Identity, Observation, PortChanged, Setting, TagRead
 from edge.drivers.protocol import DeviceOptions, ReaderDriver
 
 SILENT_KEEPALIVES: Final = 2.5
@@ -27,7 +27,7 @@ REFUSED_WAIT_S: Final = 1.0
 PATIENCE: Final = 3
 """Keepalives that a command may stay unanswered, and that a refused set-up rests before it is tried again."""
 CHECK_EVERY: Final = 6
-"""Keepalives between two questions whether the reader still runs what it was told."""
+"""Keepalives between two questions whether the reader still runs what it was told; the first comes with the first keepalive."""
 MAX_REPLIES: Final = 1024
 ACTIVE: Final = 2
 IMPINJ_MODELS: Final = {
@@ -215,10 +215,10 @@ class Driver(ReaderDriver):
             ports = [(number(body, 0), body[3]) for body in states if body[3] < 2]
             seen += [PortChanged(port, bool(high), read_at) for port, high in ports if port in wanted or self.options.capture]
         if kind == llrp.ANSWERS[llrp.GET_ROSPECS] and asked is not None:
-            specs = {number(each.body, 0, 4): each.body[5] for each in found if each.kind == llrp.RO_SPEC}
-            if specs.get(ROSPEC_ID) != ACTIVE:
+            spec = next((each.body for each in found if each.kind == llrp.RO_SPEC and number(each.body, 0, 4) == ROSPEC_ID), None)
+            if spec is None or spec[5] != ACTIVE:
                 return self._halt(Fault("not_reading", "the reader forgot its ROSpec; it is set up again", read_at), rest=1)
-            return seen
+            return [Setting(name, value, read_at) for name, value in read_rospec(spec, self._reader).items()]
         if asked is None:
             return seen
         if asked.kind == llrp.GET_READER_CAPABILITIES:
@@ -262,6 +262,7 @@ class Driver(ReaderDriver):
             self._ask(self._steps.popleft())
         elif done == llrp.START_ROSPEC:
             self._is_running = True
+            self._keepalives = CHECK_EVERY - 1
             self._reply(self._numbered(llrp.ENABLE_EVENTS_AND_REPORTS))
 
     def _ask(self, step: Step) -> None:

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 from core.errors import CodeError
 from edge.drivers import llrp_frames as llrp
 from edge.drivers.llrp_frames import Parameter, custom, number, parameter, parameters, text_at
+from edge.drivers.observations import SettingValue
 
 ROSPEC_ID: Final = 5084
 POWER_STEP_DBM: Final = 1.0
@@ -198,3 +199,29 @@ def _antenna(antenna: int, options: Options, reader: Capabilities, *, power: int
         + transmitter
         + parameter(llrp.C1G2_INVENTORY, b"\x00" + mode + parameter(llrp.C1G2_SINGULATION, session))
     )
+
+
+def read_rospec(body: bytes, reader: Capabilities) -> dict[str, SettingValue]:
+    """What a ROSpec that a reader tells says, under the names of the options; of several antennas the first that says it."""
+    found = parameters(body, 6)[0]
+    told: dict[str, SettingValue] = {}
+    for plan in (each.body for each in found if each.kind == llrp.AI_SPEC):
+        end = 2 + 2 * number(plan, 0)
+        ports = [number(plan, at) for at in range(2, end, 2)]
+        told.setdefault("antennas", tuple(str(port) for port in ports if port))
+        for each in _inside(_inside(parameters(plan, end)[0], llrp.INVENTORY_SPEC, 3), llrp.ANTENNA_CONFIGURATION, 2):
+            if each.kind == llrp.RF_TRANSMITTER and len(each.body) >= 6:
+                index = number(each.body, 4)
+                told.setdefault("tx_power_index", index)
+                if index in reader.powers:
+                    told.setdefault("tx_power_dbm", reader.powers[index] / 100)
+            for air in _inside([each], llrp.C1G2_INVENTORY, 1):
+                if air.kind == llrp.C1G2_RF_CONTROL and len(air.body) >= 4:
+                    told.setdefault("mode_index", number(air.body, 0))
+                elif air.kind == llrp.C1G2_SINGULATION and len(air.body) >= 7:
+                    told.setdefault("session", f"S{air.body[0] >> 6}")
+                    told.setdefault("tag_population", number(air.body, 1))
+    reports = [each.body for each in found if each.kind == llrp.RO_REPORT_SPEC]
+    if reports and len(reports[0]) >= 3:
+        told["report_every"] = number(reports[0], 1)
+    return told

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from core.errors import CodeError, ConfigurationError
 from edge.decode import run_decode
 from edge.drivers import llrp_frames as llrp
-from edge.drivers.llrp import MAX_REPLIES, PATIENCE, Driver
+from edge.drivers.llrp import CHECK_EVERY, MAX_REPLIES, PATIENCE, Driver
 from edge.drivers.llrp_frames import MAX_MESSAGE_BYTES, Framer, Message, custom, message, number, parameter, parameters, text
 from edge.drivers.llrp_reports import read_report
-from edge.drivers.llrp_setup import ROSPEC_ID, Capabilities, Options, power_index, steps
-from edge.drivers.observations import Fault, Identity, Observation, PortChanged, TagRead
+from edge.drivers.llrp_setup import ROSPEC_ID, Capabilities, Options, power_index, read_capabilities, steps
+from edge.drivers.observations import Fault, Identity, Observation, PortChanged, Setting, TagRead
 from edge.drivers.protocol import DeviceOptions
 from edge.settings import parse_settings
 
@@ -382,7 +382,7 @@ def test_a_command_that_stays_unanswered_is_told_and_the_set_up_begins_anew() ->
 def test_a_reader_that_forgot_its_rospec_is_set_up_again() -> None:
     reader = driver()
     set_up(reader, capabilities())
-    reader.feed(KEEPALIVE * 6, NOW)
+    reader.feed(KEEPALIVE, NOW)
     *_, question = reader.replies()
     assert number(question, 0) & 0x3FF == llrp.GET_ROSPECS
     (fault,) = reader.feed(message(36, number(question, 6, 4), GOOD), NOW)
@@ -392,14 +392,25 @@ def test_a_reader_that_forgot_its_rospec_is_set_up_again() -> None:
     assert number(reader.replies()[-1], 0) & 0x3FF == llrp.GET_READER_CAPABILITIES
 
 
-def test_a_rospec_that_still_runs_is_left_alone() -> None:
-    reader = driver()
-    set_up(reader, capabilities())
-    reader.feed(KEEPALIVE * 6, NOW)
-    question = number(reader.replies()[-1], 6, 4)
-    running = parameter(llrp.RO_SPEC, ROSPEC_ID.to_bytes(4, "big") + b"\x00\x02")
-    assert reader.feed(message(36, question, GOOD + running), NOW) == []
-    assert reader.replies() == []
+def test_a_rospec_that_still_runs_is_left_alone_and_tells_its_settings() -> None:
+    own = Options(antennas=(2, 1), tx_power_dbm=15.5, session="S1", tag_population=64, mode_index=1002, report_every=3)
+    reader = driver(own)
+    added = next(each.body for each in set_up(reader, capabilities()) if each.kind == llrp.ADD_ROSPEC)
+    running = added[:9] + b"\x02" + added[10:]
+    for keepalives in (1, CHECK_EVERY):
+        reader.feed(KEEPALIVE * keepalives, NOW)
+        question = number(reader.replies()[-1], 6, 4)
+        told = reader.feed(message(36, question, GOOD + running), NOW)
+        assert {each.name: each.value for each in told if isinstance(each, Setting)} == {
+            "antennas": ("1", "2"),
+            "tx_power_index": 2,
+            "tx_power_dbm": 15.0,
+            "mode_index": 1002,
+            "session": "S1",
+            "tag_population": 64,
+            "report_every": 3,
+        }
+        assert reader.replies() == []
 
 
 @pytest.mark.parametrize(("outcome", "code"), [(1, "reader_busy"), (2, "reader_busy"), (3, "connection_refused")])
@@ -545,6 +556,22 @@ def test_chunks_never_change_what_is_found(data: bytes, size: int) -> None:
     whole, parts = driver(), driver()
     assert fed(whole, data) == fed(parts, data, size=size)
     assert whole.counts == parts.counts
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_no_answer_raises_however_its_parameters_are_spoilt(data: st.DataObject) -> None:
+    reader = driver(Options(gpis=(1,)))
+    set_up(reader, capabilities())
+    reader.feed(KEEPALIVE, NOW)
+    question = number(reader.replies()[-1], 6, 4)
+    spec = steps(Options(tx_power_index=1), Capabilities(powers={1: 1000}))[3].body
+    body = bytearray(data.draw(st.sampled_from([GOOD + spec, capabilities(), REFUSAL[10:]])))
+    for _ in range(data.draw(st.integers(1, 8))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    for kind in (36, 11, 12, 100):
+        reader.feed(message(kind, question, bytes(body)), NOW)
+    read_capabilities(parameters(bytes(body))[0])
 
 
 def test_a_stream_of_nothing_but_heads_stays_bounded() -> None:
