@@ -23,7 +23,6 @@ from edge.drivers.observations import (
 )
 from edge.drivers.protocol import DeviceOptions
 
-ALIASES: Final = {"modbus": "xymd02"}
 CHUNK_BYTES: Final = 65_536
 _HARMLESS: Final = frozenset({"echo"})
 
@@ -35,7 +34,7 @@ def run_decode(driver: str, stream: BinaryIO, out: TextIO, *, unit_id: int = 1, 
     date is taken as it is: a capture may be old. Returns 0 when anything was decoded or nothing was wrong, else 1, also when there
     were no bytes. Raises ConfigurationError for an unknown driver and for hex that is not hex.
     """
-    device = load_driver(ALIASES.get(driver, driver))(DeviceOptions(unit_id=unit_id, believable_age_s=None, capture=True))
+    device = load_driver(driver)(DeviceOptions(unit_id=unit_id, believable_age_s=None, capture=True))
     moment = datetime.now(UTC)
     is_hex = as_hex or PurePath(str(getattr(stream, "name", ""))).suffix == ".hex"
     chunks = [hex_bytes(stream.read())] if is_hex else iter(lambda: stream.read(CHUNK_BYTES), b"")

@@ -57,6 +57,7 @@ class Line:
         self._errands: queue.Queue[tuple[Callable[[Port], None], Future[None]]] = queue.Queue(MAX_ERRANDS)
         self._is_open = False
         self._is_good = False
+        self._is_owed = False
         self._failures = 0
         self._opened_at = self._heard_at = time.monotonic()
 
@@ -201,7 +202,7 @@ class Line:
 
     def _poll(self, port: Port, station: Station) -> None:
         """One question and its answer, which may be of several frames and say nothing. Raises Unavailable."""
-        self._drop_stale(port, station)
+        self._drop_stale(port)
         driver = station.driver
         port.write(driver.poll())
         deadline = time.monotonic() + driver.reply_timeout_s
@@ -219,6 +220,7 @@ class Line:
                     deadline = time.monotonic() + driver.reply_timeout_s
             is_answered = driver.is_answered(observed=bool(observations))
         if not is_answered:
+            self._is_owed = True
             observations += driver.flush(now.at)
         if not observations and not is_answered:
             station.counts["no_answer"] += 1
@@ -229,9 +231,13 @@ class Line:
             station.health.note("online")
         self._deliver(station, observations, now)
 
-    def _drop_stale(self, port: Port, station: Station) -> None:
-        """Throws away what came unasked; after an unanswered poll also what is still on its way, until the line is silent."""
-        wait_s = SILENCE_S if station.unanswered else 0.0
+    def _drop_stale(self, port: Port) -> None:
+        """Throws away what came unasked; after an unanswered poll also what is still on its way, until the line is silent.
+
+        An RTU answer does not say which question it answers: a late one must not meet the next question.
+        """
+        wait_s = SILENCE_S if self._is_owed else 0.0
+        self._is_owed = False
         for _ in range(MAX_STALE_READS):
             if not port.read(wait_s):
                 return

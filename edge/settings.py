@@ -366,9 +366,10 @@ def _check_shared_ports(devices: Iterable[Device]) -> None:
             raise ConfigurationError(f"{where}, but only polled devices can share a port")
         if device.baud != other.baud:
             raise ConfigurationError(f"{where} at another baud rate ({device.baud} and {other.baud})")
-    seen: dict[tuple[str, str, int], int] = {}
+    seen: dict[tuple[str, str, int, bytes], int] = {}
     for index, device in enumerate(devices):
-        key = (device.port, device.driver, device.options.unit_id)
+        # Two doors at one input board are two devices of one unit, told apart by their options.
+        key = (device.port, device.driver, device.options.unit_id, msgspec.json.encode(device.options.own))
         if device.polled and seen.setdefault(key, index) != index:
             raise ConfigurationError(
                 f"devices[{index}].unit_id: {device.options.unit_id} is also that of devices[{seen[key]}] on the same port"

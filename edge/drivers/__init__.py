@@ -16,6 +16,7 @@ _NOT_DRIVERS: Final = frozenset(
         "llrp_setup",
         "llrp_status",
         "modbus_frame",
+        "modbus_map",
         "observations",
         "protocol",
     }

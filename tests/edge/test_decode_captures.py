@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigurationError
-from edge.decode import ALIASES, run_decode
+from edge.decode import run_decode
 from edge.drivers import driver_names
 
 CAPTURES = Path(__file__).parent / "captures"
@@ -39,9 +39,9 @@ def test_raw_bytes_give_what_their_hex_gives(tmp_path: Path) -> None:
     assert lines == [{"epc": "30751FEB705C5904E3D50D70", "antenna": None, "rssi_dbm": -55.0}] * 3000
 
 
-def test_modbus_is_another_name_of_the_probe() -> None:
-    assert ALIASES["modbus"] in driver_names()
-    assert decoded("modbus", CAPTURES / "xymd02" / "poll_and_replies.hex")[0] == 0
+def test_a_register_map_without_options_reads_the_common_probe() -> None:
+    probe, written = (decoded(name, CAPTURES / "xymd02" / "poll_and_replies.hex") for name in ("xymd02", "modbus"))
+    assert probe == written
 
 
 def test_noise_alone_ends_with_status_one_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

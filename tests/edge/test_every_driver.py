@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import CodeError, ConfigurationError
 from edge.drivers import driver_names, load_driver
-from edge.drivers.observations import Fix, Measured, Observation, PortChanged, Scan, TagRead
+from edge.drivers.observations import Fix, Measured, Observation, PortChanged, Scan, Switched, TagRead
 from edge.drivers.protocol import DeviceOptions, ReaderDriver
 
 NOW = datetime(2026, 11, 21, 8, 30, 15, 250_000, tzinfo=UTC)
@@ -27,6 +27,14 @@ SEEN: dict[str, list[Observation]] = {
     ],
     "barcode": [Scan("]d20106901234567892\x1d10LOT", NOW), Scan("口罩 一次性", NOW)],
     "xymd02": [Measured("celsius", -20.5, NOW), Measured("humidity_percent", 61.2, NOW), Measured("celsius", 4.4, NOW)],
+    "modbus": [Measured("celsius", -20.5, NOW), Measured("humidity_percent", 61.2, NOW), Measured("celsius", 4.4, NOW)],
+    "uhfreader18": [
+        TagRead("000000000000000000000313", None, None, NOW),
+        TagRead("3039606303C74380001A0559", 3, -65.0, NOW),
+        TagRead("0032", 4, -129.0, NOW),
+    ],
+    "ds18b20": [Measured("celsius", 23.125, NOW), Measured("celsius", -10.125, NOW), Measured("celsius", 0.0, NOW)],
+    "digital": [Switched("door_open", True, NOW), Switched("door_open", False, NOW)],
     "nmea": [
         Fix(NOW, 31.23, -121.49, 10.0, 359.5, 9, 0.8, NOW),
         Fix(NOW.replace(second=16), -31.24, 121.5, None, None, None, None, NOW),
