@@ -15,6 +15,7 @@ from biip.gs1_element_strings import GS1ElementStrings
 from biip.gs1_messages import GS1Message
 from biip.gtin import Gtin
 from biip.sscc import Sscc
+from biip.upc import Upc
 
 MAX_TEXT: Final = 4096
 SEPARATOR: Final = "\x1d"
@@ -24,22 +25,43 @@ SYMBOLOGIES: Final = {
     "]C1": "gs1-128",
     "]C2": "code-128-fnc1",
     "]E0": "ean-13",
+    "]E1": "ean-add-on-2",
+    "]E2": "ean-add-on-5",
+    "]E3": "ean-13-add-on",
     "]E4": "ean-8",
+    "]F0": "codabar",
+    "]G0": "code-93",
+    "]I0": "itf",
     "]I1": "itf",
+    "]J0": "dotcode",
     "]J1": "gs1-dotcode",
     "]L0": "pdf417",
+    "]Q0": "qr",
     "]Q1": "qr",
+    "]Q2": "qr",
     "]Q3": "gs1-qr",
+    "]Q4": "gs1-qr",
     "]d1": "data-matrix",
     "]d2": "gs1-datamatrix",
+    "]d4": "data-matrix",
+    "]d5": "gs1-datamatrix",
     "]e0": "gs1-databar",
+    "]z0": "aztec",
 }
 """AIM identifiers (ISO/IEC 15424) of the scanners' manuals; another one is kept as it is."""
-GS1_PROMISED: Final = frozenset({"]C1", "]J1", "]Q3", "]d2", "]e0"})
+GS1_PROMISED: Final = frozenset({"]C1", "]J1", "]Q3", "]Q4", "]d2", "]d5", "]e0"})
+RETAIL: Final = frozenset({"]E0", "]E3", "]E4"})
+"""EAN and UPC codes: a number of goods, and nothing else but an add-on of 2 or 5 digits."""
+ADD_ON_DIGITS: Final = frozenset({2, 5})
+COMPOSITE: Final = "|]e0"
+"""Between a linear code and its 2D component, as scanners send both at once."""
+KEYS: Final = frozenset({"00", "01", "02"})
+"""Fields that a check digit vouches for."""
 EXPIRY_AIS: Final = ("17", "7003")
 _AIM: Final = re.compile(r"\][A-Za-z][0-9A-Za-z]")
 _SWALLOWED_DATE: Final = re.compile(r"1[1357]\d\d(?:0[1-9]|1[0-2])(?:[0-2]\d|3[01])")
 _SWALLOWED_GTIN: Final = re.compile(r"01(?=(\d{14}))")
+_BRACKETS: Final = re.compile(r"\s*(\(\d{2,4}\))\s*")
 _MA: Final = re.compile(r"(MA\.156\.M0\.[0-9A-Z]{6}\.[0-9A-Z]{8})((?:\.[LSMDVE][^.\s]+)*)")
 
 
@@ -76,7 +98,8 @@ def parse(text: str) -> Barcode:
     if not payload.isascii():
         return Barcode(symbology, error="holds characters beyond ASCII, which no code known here does")
     try:
-        code = _parse_payload(symbology, aim in GS1_PROMISED, payload)
+        retail = aim in RETAIL
+        code = _parse_retail(symbology, payload) if retail else _parse_payload(symbology, aim in GS1_PROMISED, payload)
     except ParseError as error:
         return Barcode(symbology, error=str(error))
     told_apart = SEPARATOR in text or not payload[0].isdigit()  # links, brackets and MA units say where a field ends
@@ -92,11 +115,59 @@ def _parse_payload(symbology: str | None, promised: bool, payload: str) -> Barco
         return _parse_bracketed(symbology, payload)
     if not promised and payload.isascii() and payload.isdigit():
         return _parse_digits(symbology, payload)
-    return _from_elements(symbology, GS1Message.parse(payload).element_strings)
+    return _from_message(symbology, payload, promised=promised)
+
+
+def _from_message(symbology: str | None, payload: str, *, promised: bool) -> Barcode:
+    """Element strings; where nobody promised them, only with a key among them, or any short text is somebody's lot."""
+    code = _from_elements(symbology, GS1Message.parse(payload).element_strings)
+    if promised or SEPARATOR in payload or KEYS & code.ais.keys():
+        return code
+    return Barcode(symbology, error=f"{payload[:80]!r} holds no GTIN or SSCC, and its symbology does not say that it is GS1")
+
+
+def _parse_retail(symbology: str | None, payload: str) -> Barcode:
+    """An EAN or UPC code, with its add-on or its 2D component behind it. Raises ParseError."""
+    digits, has_component, component = payload.partition(COMPOSITE)
+    if not (digits.isdigit() and len(digits) >= 8):
+        return Barcode(symbology, error=f"{payload[:80]!r} is no EAN or UPC code: 8, 12 or 13 digits")
+    for length in (13, 12):
+        if len(digits) - length in ADD_ON_DIGITS:
+            digits = digits[:length]
+    if len(digits) not in (8, 12, 13):
+        return Barcode(symbology, error=f"{len(digits)} digits are no EAN or UPC code: 8, 12 or 13, and 2 or 5 of an add-on")
+    is_short = len(digits) == 8 and symbology != SYMBOLOGIES["]E4"]
+    gtin = (_upc_e(digits) if is_short else None) or Gtin.parse(digits).as_gtin_14()
+    if not has_component:
+        return Barcode(symbology, gtin=gtin)
+    if not component:
+        return Barcode(symbology, error=f"{payload[:80]!r} ends before its 2D component")
+    more = _from_elements(symbology, GS1Message.parse(component).element_strings)
+    if more.error is None and more.gtin not in (None, gtin):
+        return Barcode(symbology, ais=more.ais, error=f"the component says (01){more.gtin} beside the code {gtin}")
+    return more if more.error is not None else replace(more, gtin=gtin)
+
+
+def _upc_e(digits: str) -> str | None:
+    """The GTIN-14 of a UPC-E of 8 digits, its zeros put back; None when its check digit says that it is none."""
+    try:
+        return Gtin.parse(Upc.parse(digits).as_upc_a()).as_gtin_14()
+    except ParseError:
+        return None
+
+
+def _short_gtin(digits: str) -> str:
+    """The GTIN-14 of 8 digits of an unknown symbology. Raises ParseError.
+
+    A leading 0 is UPC-E's: GS1 gives no GTIN-8 with it, only shops do, for themselves.
+    """
+    upc = _upc_e(digits) if digits.startswith("0") else None
+    return upc or Gtin.parse(digits).as_gtin_14()
 
 
 def _parse_bracketed(symbology: str | None, payload: str) -> Barcode:
     """The form printed for people, `(01)...(17)...`; brackets tell the fields apart."""
+    payload = _BRACKETS.sub(r"\1", payload)
     elements = GS1Message.parse_hri(payload).element_strings
     if sum(len(element.ai.ai) + 2 + len(element.value) for element in elements) != len(payload):
         return Barcode(symbology, error=f"{payload[:80]!r} ends within a field")
@@ -105,7 +176,9 @@ def _parse_bracketed(symbology: str | None, payload: str) -> Barcode:
 
 def _parse_digits(symbology: str | None, digits: str) -> Barcode:
     """Digits whose symbology promises nothing: the length tells, and a check digit where there is one."""
-    if len(digits) in (8, 12, 13, 14):
+    if len(digits) == 8:
+        return Barcode(symbology, gtin=_short_gtin(digits))
+    if len(digits) in (12, 13, 14):
         return Barcode(symbology, gtin=Gtin.parse(digits).as_gtin_14())
     if len(digits) == 18:
         return Barcode(symbology, sscc=Sscc.parse(digits).value)
@@ -116,7 +189,7 @@ def _parse_digits(symbology: str | None, digits: str) -> Barcode:
             return Barcode(symbology, sscc=Sscc.parse(digits[2:]).value, ais={"00": digits[2:]})
         except ParseError:
             return Barcode(symbology, opaque=digits)
-    return _from_elements(symbology, GS1Message.parse(digits).element_strings)
+    return _from_message(symbology, digits, promised=False)
 
 
 def _from_elements(symbology: str | None, elements: GS1ElementStrings) -> Barcode:

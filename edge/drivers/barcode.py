@@ -2,7 +2,9 @@
 
 from collections import Counter
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
+
+from msgspec import Struct
 
 from core.errors import CodeError
 from edge.drivers.observations import Fault, Observation, Scan
@@ -12,13 +14,21 @@ MAX_SCAN_BYTES: Final = 4096
 _ENDS: Final = frozenset(b"\r\n")
 
 
+class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`character_set` in which the scanner sends; GB18030 holds GBK and GB2312, in which Chinese scanners send 2D codes."""
+
+    character_set: Literal["utf-8", "gb18030", "latin-1"] = "utf-8"
+
+
 class Driver(ReaderDriver):
     """Reads scans as they come: AIM identifier (`]d2`) and group separators (0x1D) are kept in the text."""
 
     default_baud: ClassVar[int] = 9600
+    Options: ClassVar[type[Struct]] = Options
 
     def __init__(self, options: DeviceOptions) -> None:
         self.options = options
+        self._character_set = (options.own if isinstance(options.own, Options) else Options()).character_set
         self.counts: Counter[str] = Counter()
         self._line = bytearray()
         self._too_long = False
@@ -46,10 +56,11 @@ class Driver(ReaderDriver):
         if not line:
             return []
         try:
-            return [Scan(line.decode("utf-8"), read_at)]
+            return [Scan(line.decode(self._character_set), read_at)]
         except UnicodeDecodeError as error:
             self.counts["undecodable"] += 1
-            return [Fault("undecodable", f"byte {error.start} of a scan is not UTF-8: {line[:64].hex()}", read_at)]
+            what = f"byte {error.start} of a scan is not {self._character_set}: {line[:64].hex()}"
+            return [Fault("undecodable", f"{what}; set the scanner, or character_set, to what it sends", read_at)]
 
     def pending_bytes(self) -> int:
         """What is held of a scan."""
@@ -59,7 +70,10 @@ class Driver(ReaderDriver):
         """The text and a CR. Raises CodeError for an empty or too long text, or one that holds a line ending."""
         if not isinstance(observation, Scan):
             raise CodeError(f"a barcode scanner cannot send {type(observation).__name__}")
-        line = observation.text.encode("utf-8")
+        try:
+            line = observation.text.encode(self._character_set)
+        except UnicodeEncodeError as error:
+            raise CodeError(f"scan {observation.text[:64]!r} cannot be sent in {self._character_set}") from error
         if not 1 <= len(line) <= MAX_SCAN_BYTES or _ENDS & set(line):
             raise CodeError(f"scan {observation.text[:64]!r} is empty, over {MAX_SCAN_BYTES} bytes, or holds a line ending")
         return line + b"\r"

@@ -64,6 +64,80 @@ def test_plain_retail_codes_are_goods_of_fourteen_digits(digits: str, gtin: str)
     assert parse(digits) == Barcode(gtin=gtin)
 
 
+@pytest.mark.parametrize(
+    ("text", "gtin"),
+    [
+        ("]E496385074", "00000096385074"),
+        ("]E001234565", "00012345000065"),  # UPC-E as some scanners send it
+        ("04252614", "00042100005264"),
+        ("02345673", "00023456000073"),
+        ("]E0012345678905", "00012345678905"),
+        ("]E3690123456789205", GTIN),
+        ("]E3690123456789251299", GTIN),
+        ("]E0690123456789251299", GTIN),
+        ("]E301234567890512", "00012345678905"),
+    ],
+)
+def test_short_retail_codes_and_those_with_an_add_on_are_goods(text: str, gtin: str) -> None:
+    code = parse(text)
+    assert (code.gtin, code.error, code.ais, code.sscc) == (gtin, None, {}, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["]E105", "]E251299", "]E06901234567893", "]E069012345678920", "]E0ABC", "]E496385075", "]E001234566"]
+)
+def test_what_is_no_retail_code_is_refused(text: str) -> None:
+    code = parse(text)
+    assert code.error
+    assert (code.gtin, code.sscc, code.lot) == (None, None, None)
+
+
+def test_a_composite_is_its_linear_code_and_its_component() -> None:
+    code = parse("]E06901234567892|]e01728063010LOT7")
+    assert (code.symbology, code.gtin, code.lot, code.expiry) == ("ean-13", GTIN, "LOT7", date(2028, 6, 30))
+    assert parse(f"]e0{ITEM}1728063010LOT7").lot == "LOT7"
+
+
+def test_a_lost_separator_is_suspect_in_a_component_too() -> None:
+    code = parse("]E06901234567892|]e010LOT717280630")
+    assert (code.gtin, code.lot) == (GTIN, None)
+    assert "FNC1" in (code.suspect or "")
+
+
+@pytest.mark.parametrize("component", ["01069012345678921728063", "0180614141123458", "17281300", "", "10A|]e010B"])
+def test_a_composite_whose_parts_disagree_is_refused_whole(component: str) -> None:
+    code = parse(f"]E06901234567892|]e0{component}")
+    assert code.error
+    assert (code.gtin, code.lot, code.expiry) == (None, None, None)
+
+
+@pytest.mark.parametrize("text", ["10ABC", "]C010ABC", "]A021XYZ", "]X08112345", "425261", "]Q117280630240A"])
+def test_a_short_text_that_nobody_promised_to_be_gs1_is_no_lot(text: str) -> None:
+    code = parse(text)
+    assert "not say that it is GS1" in (code.error or "")
+    assert (code.lot, code.serial, code.expiry) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "text", [f"]C0{ITEM}1728063010LOT7", f"]Q1{ITEM}1728063010LOT7", f"10LOT7{FNC1}{ITEM}17280630", "]C110LOT7"]
+)
+def test_fields_are_read_where_a_check_digit_a_separator_or_the_symbology_vouches_for_them(text: str) -> None:
+    assert (parse(text).lot, parse(text).error) == ("LOT7", None)
+
+
+def test_the_printed_form_may_have_blanks_around_its_brackets() -> None:
+    code = parse("(01) 06901234567892 (17) 280630 (21) S1")
+    assert (code.gtin, code.serial, code.expiry) == (GTIN, "S1", date(2028, 6, 30))
+
+
+@pytest.mark.parametrize(
+    ("aim", "symbology"),
+    [("]C0", "code-128"), ("]Q4", "gs1-qr"), ("]d5", "gs1-datamatrix"), ("]d4", "data-matrix"), ("]z0", "aztec"), ("]I0", "itf")],
+)
+def test_further_aim_identifiers_are_named(aim: str, symbology: str) -> None:
+    assert (parse(aim + ITEM).symbology, parse(aim + ITEM).gtin) == (symbology, GTIN)
+
+
 def test_day_zero_is_the_last_of_its_month() -> None:
     assert parse(f"{ITEM}17280200").expiry == date(2028, 2, 29)
     assert parse("https://id.gs1.org/01/06901234567892?17=270400").expiry == date(2027, 4, 30)
