@@ -79,7 +79,7 @@ class Driver(ReaderDriver):
             return [Fault("bad_value", f"the pin's file holds {line[:20]!r}, not 0 or 1: is it a GPIO value file?", read_at)]
         on = level is not self.own.invert
         if on is not self._found:
-            self.counts["bounces"] += self._found is not self._believed
+            self.counts.update(("bounces",) if self._found is not self._believed else ())
             self._found, self._times = on, 0
         self._times += 1
         if self._times >= self.own.debounce:

@@ -87,9 +87,7 @@ class Driver(ReaderDriver):
         self._forget()
         was_polling, self._is_polling = self._is_polling, False
         if was_polling and self._answers and self._asked is not None:
-            return self._fault(
-                "partial_answer", f"no answer for {_place(self._asked)}; {self._answers} groups were answered", read_at
-            )
+            return self._fault("partial_answer", f"no answer for {_place(self._asked)}, after {self._answers} answers", read_at)
         return []
 
     def pending_bytes(self) -> int:

@@ -207,7 +207,7 @@ class Driver(ReaderDriver):
             return [TagRead(epc.hex().upper(), self.options.antenna, None, read_at) for epc, _ in plain]
         told = _split(data[1:], behind=1)
         if told is None:
-            self.counts["bad_tags"] += bool(data)
+            self.counts.update(("bad_tags",) if data else ())
             return []
         antenna = _antenna(data[0]) or self.options.antenna
         offset = self.own.rssi_offset_db
