@@ -1,6 +1,7 @@
 """The command line: one short function a command, imports inside it, so that a gateway loads only what it uses."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -219,10 +220,11 @@ def decode(arguments: argparse.Namespace) -> int:
     """Turns a capture of a device's raw bytes into JSON lines of observations."""
     from edge.decode import run_decode
 
-    if arguments.file is None:
-        return run_decode(arguments.driver, sys.stdin.buffer, sys.stdout, as_hex=arguments.hex)
-    with arguments.file.open("rb") as capture:
-        return run_decode(arguments.driver, capture, sys.stdout, as_hex=arguments.hex)
+    with contextlib.ExitStack() as opened:
+        capture = sys.stdin.buffer if arguments.file is None else opened.enter_context(arguments.file.open("rb"))
+        return run_decode(
+            arguments.driver, capture, sys.stdout, as_hex=arguments.hex, unit_id=arguments.unit, options=arguments.options
+        )
 
 
 def epc(arguments: argparse.Namespace) -> int:
@@ -352,8 +354,10 @@ def _add_tools(commands: "_Commands[argparse.ArgumentParser]") -> None:
     parser = _command(commands, simulate)
     parser.set_defaults(takes_rest=True, rest=[])
     parser = _command(commands, decode)
-    parser.add_argument("--driver", required=True, help="the device family: r200, barcode, xymd02, nmea, ...")
+    parser.add_argument("--driver", required=True, help="the device family: r200, barcode, modbus, nmea, ...")
     parser.add_argument("file", nargs="?", type=Path, help="raw bytes (or .hex text); standard input when left out")
+    parser.add_argument("--unit", type=int, default=1, metavar="N", help="the device's address on a shared bus; 1 when left out")
+    parser.add_argument("--options", type=Path, metavar="TOML", help="the driver's own [options], such as a register map")
     parser.add_argument("--hex", action="store_true", help="what is read is hex, '#' begins a comment, as in a .hex file")
     parser = _command(commands, epc, epilog=EPC_NOTE)
     parser.add_argument(

@@ -2,9 +2,13 @@
 
 import json
 import sys
+import tomllib
 from datetime import UTC, datetime
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Final, TextIO
+
+import msgspec
+from msgspec import Struct
 
 from core import barcode
 from core.errors import ConfigurationError
@@ -21,20 +25,25 @@ from edge.drivers.observations import (
     Switched,
     TagRead,
 )
-from edge.drivers.protocol import DeviceOptions
+from edge.drivers.protocol import DeviceOptions, ReaderDriver
 
 CHUNK_BYTES: Final = 65_536
 _HARMLESS: Final = frozenset({"echo"})
 
 
-def run_decode(driver: str, stream: BinaryIO, out: TextIO, *, unit_id: int = 1, as_hex: bool = False) -> int:
+def run_decode(
+    driver: str, stream: BinaryIO, out: TextIO, *, unit_id: int = 1, as_hex: bool = False, options: Path | None = None
+) -> int:
     """Writes one JSON object a line for what the bytes say, and a summary of faults to stderr.
 
     With `as_hex`, and of a stream whose name ends in `.hex`, the stream is text: lines of hex, `#` begins a comment. A receiver's
     date is taken as it is: a capture may be old. Returns 0 when anything was decoded or nothing was wrong, else 1, also when there
-    were no bytes. Raises ConfigurationError for an unknown driver and for hex that is not hex.
+    were no bytes. `options` is a TOML file with the driver's own, as in `[devices.options]`, under `[options]`: a register map.
+    Raises ConfigurationError for an unknown driver, for options it does not know and for hex that is not hex.
     """
-    device = load_driver(driver)(DeviceOptions(unit_id=unit_id, believable_age_s=None, capture=True))
+    kind = load_driver(driver)
+    own = None if options is None else read_options(options, kind)
+    device = kind(DeviceOptions(unit_id=unit_id, believable_age_s=None, capture=True, own=own))
     moment = datetime.now(UTC)
     is_hex = as_hex or PurePath(str(getattr(stream, "name", ""))).suffix == ".hex"
     chunks = [hex_bytes(stream.read())] if is_hex else iter(lambda: stream.read(CHUNK_BYTES), b"")
@@ -54,6 +63,18 @@ def run_decode(driver: str, stream: BinaryIO, out: TextIO, *, unit_id: int = 1, 
     summary = ", ".join(f"{name} {count}" for name, count in faults.items()) or "no faults"
     sys.stderr.write(f"{driver}: {lines} observations; {summary}\n")
     return 0 if lines or not set(faults) - _HARMLESS else 1
+
+
+def read_options(path: Path, driver: type[ReaderDriver]) -> Struct:
+    """The driver's own options in the `[options]` of a TOML file. Raises ConfigurationError naming the file."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as TOML: {error}") from error
+    try:
+        return msgspec.convert(table.get("options", {}), driver.Options)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{path}: options: {error}") from error
 
 
 def hex_bytes(text: bytes) -> bytes:
