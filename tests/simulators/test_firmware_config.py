@@ -58,6 +58,8 @@ def test_the_readme_says_what_every_setting_does(path: Path) -> None:
         ("r200", "powr", 20),
         ("llrp", "tx_power_index", 3),
         ("llrp", "keepalive_s", 0.1),
+        ("uhfreader18", "work_mode", "trigger"),
+        ("uhfreader18", "power_dbm", 40),
         ("barcode", "group_separator", "none"),
         ("xymd02", "address", 0),
         ("xymd02", "temperature_correction_tenths_c", 0.5),
