@@ -18,7 +18,9 @@ from edge.drivers.observations import (
     Fix,
     Identity,
     Measured,
+    NoFix,
     Observation,
+    Online,
     PortChanged,
     Scan,
     Setting,
@@ -105,7 +107,7 @@ def _tell(observations: list[Observation], pending: dict[str, Any], out: TextIO)
     return lines
 
 
-Told = TagRead | Scan | Fix | Switched | PortChanged | Setting | Identity
+Told = TagRead | Scan | Fix | NoFix | Switched | PortChanged | Setting | Identity | Online
 
 
 def as_line(observation: Told) -> dict[str, Any]:
@@ -115,6 +117,8 @@ def as_line(observation: Told) -> dict[str, Any]:
             return _tag_line(observation)
         case Fix():
             return _fix_line(observation)
+        case NoFix(at):
+            return _no_fix_line(at)
         case Scan(text):
             return _scan_line(text)
         case Switched(name, on):
@@ -125,6 +129,8 @@ def as_line(observation: Told) -> dict[str, Any]:
             return {"setting": name, "value": value}
         case Identity(model, firmware):
             return {"model": model, "firmware": firmware}
+        case Online():
+            return {"online": True}
 
 
 def _tag_line(read: TagRead) -> dict[str, Any]:
@@ -152,6 +158,11 @@ def _fix_line(fix: Fix) -> dict[str, Any]:
     if fix.coordinate_system != "wgs84":
         line["coordinate_system"] = fix.coordinate_system
     return line
+
+
+def _no_fix_line(at: datetime | None) -> dict[str, Any]:
+    nothing = dict.fromkeys(("latitude", "longitude", "speed_mps", "course_deg"))
+    return {"time": None if at is None else _utc(at), **nothing, "fix": False, "satellites": None, "hdop": None}
 
 
 def _utc(moment: datetime) -> str:

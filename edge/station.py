@@ -15,7 +15,9 @@ from edge.drivers.observations import (
     Fix,
     Identity,
     Measured,
+    NoFix,
     Observation,
+    Online,
     PortChanged,
     Scan,
     Setting,
@@ -103,7 +105,7 @@ class Station:
                     return None
                 self._inputs[name] = on
                 return StateChange(device.name, name, on, read_at)
-            case Fault() | PortChanged() | Setting() | Identity():
+            case Fault() | NoFix() | PortChanged() | Setting() | Identity() | Online():
                 return None
         # A hand-held that scans and reads tags may be given only one of the two places.
         self.counts["no_place_for"] += 1

@@ -17,6 +17,8 @@ _NOT_DRIVERS: Final = frozenset(
         "llrp_status",
         "modbus_frame",
         "modbus_map",
+        "mqtt_payload",
+        "nmea_sentences",
         "observations",
         "protocol",
     }

@@ -59,6 +59,14 @@ class Fix:
 
 
 @dataclass(frozen=True, slots=True)
+class NoFix:
+    """The receiver works and has no position now. `at` is its own time, None when it does not know that either."""
+
+    at: datetime | None
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Switched:
     """An input of two states is found on or off: a door contact, the mains. Also told when it did not change."""
 
@@ -98,6 +106,13 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Online:
+    """Whoever watches over the device (its bridge, the broker by its last will) says that it can be reached."""
+
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """The device answered, and what it said cannot be a measurement. `code` is short and stable, `detail` is for people."""
 
@@ -106,4 +121,4 @@ class Fault:
     read_at: datetime
 
 
-Observation = TagRead | Scan | Measured | Fix | Fault | Switched | PortChanged | Setting | Identity
+Observation = TagRead | Scan | Measured | Fix | NoFix | Fault | Switched | PortChanged | Setting | Identity | Online

@@ -1,4 +1,4 @@
-"""Captures told as JSON lines: each `<name>.hex` beside the `<name>.jsonl` it must give."""
+"""Captures told as JSON lines: each `<name>.hex`, or `<name>.json` of payloads, beside the `<name>.jsonl` it must give."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from edge.decode import run_decode
 from edge.drivers import driver_names
 
 CAPTURES = Path(__file__).parent / "captures"
-ALL = sorted(CAPTURES.glob("*/*.hex"))
+ALL = sorted(path for path in CAPTURES.glob("*/*") if path.suffix in (".hex", ".json"))
 
 
 def decoded(driver: str, path: Path) -> tuple[int, list[object]]:

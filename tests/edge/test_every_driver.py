@@ -7,10 +7,11 @@ import pytest
 
 from core.errors import CodeError, ConfigurationError
 from edge.drivers import driver_names, load_driver
-from edge.drivers.observations import Fix, Measured, Observation, PortChanged, Scan, Switched, TagRead
+from edge.drivers.observations import Fix, Measured, NoFix, Observation, Online, PortChanged, Scan, Switched, TagRead
 from edge.drivers.protocol import DeviceOptions, ReaderDriver
 
 NOW = datetime(2026, 11, 21, 8, 30, 15, 250_000, tzinfo=UTC)
+WHOLE_SECOND = NOW.replace(microsecond=0)
 MEMORY_BOUND = 8192
 
 SEEN: dict[str, list[Observation]] = {
@@ -38,6 +39,24 @@ SEEN: dict[str, list[Observation]] = {
     "nmea": [
         Fix(NOW, 31.23, -121.49, 10.0, 359.5, 9, 0.8, NOW),
         Fix(NOW.replace(second=16), -31.24, 121.5, None, None, None, None, NOW),
+        NoFix(NOW.replace(second=17), NOW),
+        NoFix(None, NOW),
+    ],
+    "zigbee2mqtt": [
+        Measured("celsius", 4.4, NOW),
+        Switched("door_open", True, NOW),
+        Measured("battery_volts", 3.005, NOW),
+        Online(NOW),
+    ],
+    "tasmota": [Measured("celsius", -20.5, NOW), Measured("pressure_pa", 100_300.0, NOW), Online(NOW)],
+    "ruuvi": [
+        Measured("celsius", 24.3, WHOLE_SECOND),
+        Measured("humidity_percent", 53.49, WHOLE_SECOND),
+        Measured("battery_volts", 2.977, WHOLE_SECOND),
+    ],
+    "owntracks": [
+        Fix(WHOLE_SECOND, 31.23, -121.49, 10.0, 359.5, None, None, NOW),
+        Fix(WHOLE_SECOND.replace(second=16), -31.24, 121.5, None, None, None, None, NOW),
     ],
 }
 
