@@ -15,7 +15,8 @@ EPILOG = """First steps:
   quartermaster decode --driver r200 FILE    what a device really sent
   quartermaster epc 30751FEB705C5904E3D50D70 what a tag says
 
-hub, api, migrate, load, person and token read their settings from QM_... variables; `quartermaster hub --help` lists them."""
+hub, api, migrate, load, person, token and tracker read their settings from QM_... variables; `quartermaster hub --help` lists
+them."""
 SETTINGS = """Settings, from the environment (any of them may be NAME_FILE, the path of a file that holds the value):
   QM_DATABASE_URI   postgresql://user:password@host/name        required
   QM_MQTT_URL       mqtt://user:password@host:1883, or mqtts:// required by the hub
@@ -216,6 +217,34 @@ def _by(arguments: argparse.Namespace) -> str:
     return f"command:{arguments.by or getpass.getuser()}"
 
 
+def tracker(arguments: argparse.Namespace) -> int:
+    """Tokens of phones that tell where a vehicle is: makes one, which is shown once, revokes, lists."""
+    return int(arguments.act(arguments))
+
+
+def _add_tracker(arguments: argparse.Namespace) -> int:
+    from hub.commands import add_tracker
+
+    print(add_tracker(arguments.name, vehicle=arguments.vehicle, coordinate_system=arguments.coordinate_system))
+    return OK
+
+
+def _revoke_tracker(arguments: argparse.Namespace) -> int:
+    from hub.commands import revoke_tracker
+
+    revoke_tracker(arguments.name)
+    print(f"what {arguments.name} tells is refused from now on")
+    return OK
+
+
+def _list_trackers(_: argparse.Namespace) -> int:
+    from hub.commands import list_trackers
+
+    for each in list_trackers():
+        print(f"{each.name}  {each.vehicle}  {each.note}")
+    return OK
+
+
 def decode(arguments: argparse.Namespace) -> int:
     """Turns a capture of a device's raw bytes into JSON lines of observations."""
     from edge.decode import run_decode
@@ -316,6 +345,15 @@ def _add_administration(commands: "_Commands[argparse.ArgumentParser]") -> None:
     add.add_argument("--role", choices=ROLES, required=True)
     _action(actions, "revoke", _revoke_token, "ends a token: its program is refused from now on").add_argument("name")
     _action(actions, "list", _list_tokens, "names, roles and days of the tokens in force")
+    actions = _command(commands, tracker, epilog=SETTINGS).add_subparsers(title="actions", metavar="ACTION", required=True)
+    add = _action(actions, "add", _add_tracker, "makes a token for a phone and shows it, this once; see docs/devices/osmand.md")
+    add.add_argument("name", help="what the phone is")
+    add.add_argument("--vehicle", required=True, help="whose place it tells")
+    add.add_argument(
+        "--coordinate-system", choices=["wgs84", "gcj02"], default="wgs84", help="gcj02: a phone that shifts what it tells"
+    )
+    _action(actions, "revoke", _revoke_tracker, "ends a token: its phone is refused from now on").add_argument("name")
+    _action(actions, "list", _list_trackers, "names, vehicles, coordinate systems and days of the tokens in force")
 
     _add_rejections(commands)
 

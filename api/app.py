@@ -16,7 +16,7 @@ from api.context import Context
 from api.errors import ErrorAnswer
 from api.headers import SafeHeaders
 from api.live import Broadcaster, Pool
-from api.routes import cold_chain, devices, master_data, orders, plans, receiving, session, stock, system, vehicles
+from api.routes import cold_chain, devices, master_data, orders, plans, receiving, session, stock, system, trackers, vehicles
 from api.site import BUILT, site_router
 from core.timescale import REAL_TIME, TimeScale
 from hub.domain.routing import Solve
@@ -30,7 +30,8 @@ Goods, cold chain and deliveries of a medical store.
 
 **People** sign in with `POST /api/v1/session`; the session travels in an HttpOnly cookie, and every unsafe method carries the
 session's token in the header `X-CSRF-Token`. **Programs** carry `Authorization: Bearer <token>`, made on the hub with
-`quartermaster token add NAME --role ROLE`. Each role may do only what its work needs; a refusal names what it lacks.
+`quartermaster token add NAME --role ROLE`; **phones** that tell positions carry one of `quartermaster tracker add`. Each role
+may do only what its work needs; a refusal names what it lacks.
 
 **Times** are RFC 3339 in UTC. Where a field is called `at`, `opened_at`, `seen_at` and the like it is *event time*, when the
 thing happened; `recorded_at` is when the hub learned of it. Units are part of the names: `_s` seconds, `_m` metres, `_mps` metres
@@ -49,6 +50,7 @@ TAGS: Final = [
     {"name": "cold chain", "description": "Alerts, cold rooms and their readings."},
     {"name": "stock", "description": "What lies where, by lot and expiry, and the movements behind it."},
     {"name": "dispatch", "description": "Vehicles, orders, and plans with their proposals."},
+    {"name": "trackers", "description": "Positions that phones tell, each with a token of its own."},
     {"name": "master data", "description": "Sites, locations, products, destinations."},
     {"name": "devices", "description": "Agents and devices, and messages that were not taken as facts."},
 ]
@@ -71,6 +73,7 @@ def _routes() -> APIRouter:
     router.include_router(system.public)
     for noun in (session, system, receiving, cold_chain, stock, vehicles, orders, plans, master_data, devices):
         router.include_router(noun.router, responses=_PERMITTED_ERRORS)
+    router.include_router(trackers.router)
     return router
 
 

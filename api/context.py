@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 
 from api.errors import Busy
 from api.live import Broadcaster, Pool
+from api.rate_limit import RateLimit
 from core.timescale import TimeScale
 from hub.domain.routing import Solve
 from hub.services import people
@@ -19,6 +20,12 @@ from hub.services import people
 PASSWORDS_AT_ONCE: Final = 2
 PASSWORDS_WAITING: Final = 32
 PLANS_AT_ONCE: Final = 2
+TRACKER_PER_S: Final = 20.0
+TRACKER_BURST: Final = 200.0
+"""Fixes of one phone: one a second when driving, and all it kept when it comes back into the network."""
+STRANGERS_PER_S: Final = 0.5
+STRANGERS_BURST: Final = 30.0
+"""Requests with an unknown tracker's token from one address."""
 
 
 @dataclass(slots=True)
@@ -53,6 +60,8 @@ class Context:
     solve: Solve
     planning: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PLANS_AT_ONCE))
     passwords: PasswordDesk = field(default_factory=PasswordDesk)
+    tracker_rate: RateLimit = field(default_factory=lambda: RateLimit(TRACKER_PER_S, TRACKER_BURST))
+    stranger_rate: RateLimit = field(default_factory=lambda: RateLimit(STRANGERS_PER_S, STRANGERS_BURST))
     real_now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def now(self) -> datetime:

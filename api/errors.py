@@ -63,6 +63,18 @@ class NotSignedIn(NotAllowed):
     """Sign in first: the request carries no session or token that is in force."""
 
 
+class BadRequest(InvalidInput):
+    """What was sent is not what the protocol of this route says."""
+
+
+class TooFast(NotAllowed):
+    """More requests than one caller may send; `retry_after_s` says how long to wait."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"more requests than one tracker may send: wait {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
 class Busy(Unavailable):
     """More requests of this kind are waiting than this process takes; try again shortly."""
 
@@ -77,6 +89,8 @@ def status_of(error: QuartermasterError) -> int:
     """The HTTP status of an error of ours."""
     for kind, status in (
         (TooManyAttempts, 429),
+        (TooFast, 429),
+        (BadRequest, 400),
         (NotSignedIn, 401),
         (NotAllowed, 403),
         (NotFound, 404),
@@ -104,7 +118,7 @@ async def _on_ours(_: Request, error: Exception) -> JSONResponse:
         _log.error("unexpected %s", type(error).__name__, exc_info=error)
         return answer(500, "something went wrong inside; the log of the API says what")
     headers: dict[str, str] = {}
-    if isinstance(error, TooManyAttempts):
+    if isinstance(error, TooManyAttempts | TooFast):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     elif status == 503:
         headers["Retry-After"] = str(RETRY_UNAVAILABLE_S)

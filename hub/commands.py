@@ -16,7 +16,7 @@ from core.errors import ConfigurationError, RuleViolation
 from hub.adapters.migrations import migrate
 from hub.adapters.postgres import transaction
 from hub.bootstrap import make_clock, make_handlers, open_pool
-from hub.services import master_data, people, set_aside, upkeep
+from hub.services import master_data, people, set_aside, trackers, upkeep
 from hub.settings import HubSettings, read_settings
 
 DRAWN_PASSWORD_BYTES: Final = 12
@@ -143,6 +143,25 @@ def dismiss_set_aside(which: set_aside.Which, *, by: str, reason: str) -> int:
         return len((await set_aside.dismiss(db, which, now=make_clock(settings)(), by=by, reason=reason)).ids)
 
     return _in_transaction(settings, dismiss)
+
+
+def add_tracker(name: str, *, vehicle: str, coordinate_system: trackers.System) -> str:
+    """Makes a token for a phone that tells where a vehicle is; only its hash is kept. Raises RuleViolation."""
+
+    async def add(db: AsyncConnection) -> str:
+        return await trackers.create(db, name, vehicle=vehicle, coordinate_system=coordinate_system, now=datetime.now(UTC))
+
+    return _in_transaction(_settings(), add)
+
+
+def revoke_tracker(name: str) -> None:
+    """Ends a phone's token. Raises RuleViolation."""
+    _in_transaction(_settings(), lambda db: trackers.revoke(db, name))
+
+
+def list_trackers() -> list[trackers.Listed]:
+    """Which phones have a token, and for which vehicle they speak."""
+    return _in_transaction(_settings(), trackers.list_all)
 
 
 def _settings() -> HubSettings:

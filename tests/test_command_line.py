@@ -92,6 +92,22 @@ def test_a_token_is_made_listed_and_revoked(site: Site) -> None:
     assert site.run("token", "list") == ""
 
 
+def test_a_phone_is_given_a_token_listed_and_revoked(site: Site) -> None:
+    with psycopg.connect(site.uri) as db:
+        db.execute("INSERT INTO site (site, name_zh, name_en) VALUES ('depot', '仓', 'Depot')")
+        db.execute(
+            "INSERT INTO vehicle (vehicle, site, name_zh, name_en, tracker_site, tracker, capacity, speed_mps,"
+            " shift_from, shift_until) VALUES"
+            " ('van-1', 'depot', '车', 'Van', 'fleet', 'gps-1', 40, 10, now(), now() + interval '8 h')"
+        )
+    secret = site.run("tracker", "add", "phone-1", "--vehicle", "van-1", "--coordinate-system", "gcj02").strip()
+    listed = site.run("tracker", "list")
+    assert listed.startswith("phone-1  van-1  gcj02, made ")
+    assert secret not in listed
+    site.run("tracker", "revoke", "phone-1")
+    assert site.run("tracker", "list") == ""
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -99,6 +115,8 @@ def test_a_token_is_made_listed_and_revoked(site: Site) -> None:
         (["person", "disable", "nobody"], "person 'nobody' does not exist"),
         (["person", "enable", "nobody"], "person 'nobody' does not exist"),
         (["token", "revoke", "nobody"], "token 'nobody' does not exist"),
+        (["tracker", "revoke", "nobody"], "tracker 'nobody' does not exist"),
+        (["tracker", "add", "phone-1", "--vehicle", "van-9"], "vehicle 'van-9' does not exist"),
     ],
 )
 def test_whoever_does_not_exist_is_named(site: Site, capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:

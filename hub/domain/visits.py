@@ -13,6 +13,7 @@ from hub.domain.geo import great_circle_m
 MAX_SPEED_MPS: Final = 70.0
 JITTER_M: Final = 150.0  # two fixes this near are never a jump, however close in time
 ARRIVE_RADIUS_M: Final = 120.0
+USABLE_ACCURACY_M: Final = 120.0  # a fix that claims a wider radius could be at any stop or at none: it judges nothing
 LEAVE_MARGIN_M: Final = 60.0  # beyond the radius before a vehicle counts as gone: noise must not end a visit
 CLEARLY_OUTSIDE_DEG: Final = 0.002  # of latitude: 222 m
 ARRIVE_SPEED_MPS: Final = 2.0

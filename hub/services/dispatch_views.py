@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 from core.errors import NotFound
 from hub.domain.day_problem import Day, FleetVehicle
 from hub.domain.forecast import Remaining, RouteForecast, forecast_route
-from hub.domain.visits import Fix, believable
+from hub.domain.visits import USABLE_ACCURACY_M, Fix, believable
 from hub.services.planning import read_fleet
 from hub.sql import named
 
@@ -33,7 +33,8 @@ async def vehicle_track(db: AsyncConnection, vehicle: str, first: datetime, last
     """
     if await (await db.execute(_SQL["vehicle_exists"], {"vehicle": vehicle})).fetchone() is None:
         raise NotFound(f"vehicle {vehicle!r} does not exist")
-    rows = await db.execute(_SQL["track"], {"vehicle": vehicle, "first": first, "last": last, "many": TRACK_MAX})
+    values = {"vehicle": vehicle, "first": first, "last": last, "many": TRACK_MAX, "radius": USABLE_ACCURACY_M}
+    rows = await db.execute(_SQL["track"], values)
     trail = believable([Fix(*row) for row in reversed(await rows.fetchall())])
     return {
         "at": [fix.at.timestamp() for fix in trail],

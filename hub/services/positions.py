@@ -15,6 +15,7 @@ from hub.domain.visits import (
     ARRIVE_RADIUS_M,
     DWELL_OUT_OF_TURN,
     LEAVE_MARGIN_M,
+    USABLE_ACCURACY_M,
     Fix,
     Target,
     Visit,
@@ -74,8 +75,9 @@ async def take_positions(db: AsyncConnection, site: str, positions: Sequence[Pos
     """Takes fixes of one site's trackers, in the caller's transaction.
 
     Every fix that can be a fact is kept once in the trail, late or not; the live place moves forward only and never to a fix
-    that implies more than 70 m/s. GCJ-02 is turned into WGS-84. What cannot be true (0, 0; the future; older than 30 days; a
-    tracker nobody knows) is returned with its reason.
+    that implies more than 70 m/s. GCJ-02 is turned into WGS-84, and what came is kept beside it. A fix whose tracker claims no
+    better than USABLE_ACCURACY_M is kept, but moves no vehicle and proves no visit. What cannot be true (0, 0; the future;
+    older than 30 days; a tracker nobody knows) is returned with its reason.
     """
     found = await db.execute(_SQL["trackers"], {"site": site, "trackers": sorted({each.tracker for each in positions})})
     trackers = {tracker: (tracker_id, vehicle) for tracker, tracker_id, vehicle in await found.fetchall()}
@@ -87,7 +89,8 @@ async def take_positions(db: AsyncConnection, site: str, positions: Sequence[Pos
             rows.setdefault((trackers[position.tracker][0], position.at), (index, _fix(position)))
         else:
             refused.append(Refused(index, why))
-    new = await _add(db, {key: fix for key, (_, fix) in rows.items()})
+    added = await _add(db, {key: (positions[index], fix) for key, (index, fix) in rows.items()})
+    new = [key for key in added if _is_usable(positions[rows[key][0]])]
     if new:
         vehicle_of = dict(trackers.values())
         fresh: dict[str, list[Fix]] = {}
@@ -120,16 +123,28 @@ def _fix(position: Position) -> Fix:
     return Fix(position.at, latitude, longitude, position.speed_mps, position.course_deg)
 
 
-async def _add(db: AsyncConnection, fixes: Mapping[tuple[int, datetime], Fix]) -> list[tuple[int, datetime]]:
+def _is_usable(position: Position) -> bool:
+    return position.accuracy_m is None or position.accuracy_m <= USABLE_ACCURACY_M
+
+
+async def _add(db: AsyncConnection, rows: Mapping[tuple[int, datetime], tuple[Position, Fix]]) -> list[tuple[int, datetime]]:
     """Puts fixes into the trail; returns the keys (tracker id, time) that were not there before."""
-    if not fixes:
+    if not rows:
         return []
-    ordered = sorted(fixes.items())
-    times = [at for (_, at), _ in ordered]
+    keys = sorted(rows)
+    told = [rows[key][0] for key in keys]
+    times = [at for _, at in keys]
     await db.execute(_SQL["ensure_partitions"], {"first": min(times), "last": max(times)})
     added = await db.execute(
         _SQL["add_positions"],
-        {"tracker_ids": [tracker_id for (tracker_id, _), _ in ordered], **_columns([fix for _, fix in ordered])},
+        {
+            "tracker_ids": [tracker_id for tracker_id, _ in keys],
+            **_columns([rows[key][1] for key in keys]),
+            "accuracies": [each.accuracy_m for each in told],
+            "systems": [each.coordinate_system for each in told],
+            "told_latitudes": [None if each.coordinate_system == "wgs84" else each.latitude for each in told],
+            "told_longitudes": [None if each.coordinate_system == "wgs84" else each.longitude for each in told],
+        },
     )
     return [(tracker_id, at) for tracker_id, at in await added.fetchall()]
 
@@ -146,7 +161,7 @@ def _columns(fixes: Sequence[Fix]) -> dict[str, list[datetime] | list[float] | l
 
 async def _move_live(db: AsyncConnection, fresh: Mapping[str, list[Fix]], now: datetime) -> dict[tuple[str, datetime], str]:
     """Moves vehicles on to their newest believable fix; returns why new fixes (by vehicle and time) were not believed."""
-    rows = await db.execute(_SQL["recent_fixes"], {"vehicles": sorted(fresh), "many": RECENT_FIXES})
+    rows = await db.execute(_SQL["recent_fixes"], {"vehicles": sorted(fresh), "many": RECENT_FIXES, "radius": USABLE_ACCURACY_M})
     recent: dict[str, list[Fix]] = {}
     for vehicle, *fix in await rows.fetchall():
         recent.setdefault(vehicle, []).append(Fix(*fix))
@@ -187,11 +202,13 @@ async def _read_trail(db: AsyncConnection, vehicle: str, route: Sequence[_Follow
     """The trail from `first` on, or from the latest moment on that still makes it complete and no longer than `TRAIL_MAX`."""
     under_way = [since for stop in route if (since := stop.under_way_at(first)) is not None]
     if under_way:
-        row = await (await db.execute(_SQL["last_fix_before"], {"vehicle": vehicle, "first": first})).fetchone()
+        row = await (
+            await db.execute(_SQL["last_fix_before"], {"vehicle": vehicle, "first": first, "radius": USABLE_ACCURACY_M})
+        ).fetchone()
         # A halt is taken as known when its dwell is surely over; of a younger one all fixes are read.
         sure_until = row[0] - DWELL_OUT_OF_TURN if row is not None else first - DWELL_OUT_OF_TURN
         first = min([first, *(since for since in under_way if since > sure_until)])
-    rows = await db.execute(_SQL["trail"], {"vehicle": vehicle, "first": first, "many": TRAIL_MAX})
+    rows = await db.execute(_SQL["trail"], {"vehicle": vehicle, "first": first, "many": TRAIL_MAX, "radius": USABLE_ACCURACY_M})
     fixes = [Fix(*fix) for fix in await rows.fetchall()]
     begins = not fixes or fixes[0].at >= first
     if len(fixes) - (0 if begins else 1) >= TRAIL_MAX:

@@ -44,9 +44,15 @@ async def test_every_answer_has_a_typed_shape(described: dict[str, Any]) -> None
 
 
 async def test_security_is_declared_for_all_but_the_public_operations(described: dict[str, Any]) -> None:
-    assert set(described["components"]["securitySchemes"]) == {"session", "token"}
+    assert set(described["components"]["securitySchemes"]) == {"session", "token", "tracker"}
     public = {(method, path) for method, path, operation in operations(described) if not operation.get("security")}
-    assert public == {("post", "/api/v1/session"), ("get", "/api/v1/health")}
+    assert public == {
+        ("post", "/api/v1/session"),
+        ("get", "/api/v1/health"),
+        # The token stands in the address.
+        ("get", "/api/v1/trackers/osmand/{token}"),
+        ("post", "/api/v1/trackers/osmand/{token}"),
+    }
 
 
 async def test_errors_are_described_in_the_shape_they_have(described: dict[str, Any]) -> None:

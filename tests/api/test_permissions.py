@@ -19,6 +19,7 @@ PUBLIC = {
     ("POST", "/api/v1/session"),
     ("GET", "/api/v1/health"),
     ("GET", "/api/v1/openapi.json"),
+    *((method, f"/api/v1/trackers/osmand{token}") for method in ("GET", "POST") for token in ("", "/{token}")),
     ("GET", "/{path:path}"),
 }
 WRITES = {

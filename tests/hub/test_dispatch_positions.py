@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from core.messages import Position
 from hub.domain.forecast import Remaining, forecast_route
 from hub.domain.geo import gcj02_to_wgs84, great_circle_m
-from hub.domain.visits import Fix, Target, believable, departures, visits
+from hub.domain.visits import USABLE_ACCURACY_M, Fix, Target, believable, departures, visits
 from hub.services import dispatch, positions
 
 START = datetime(2026, 11, 21, 0, 0, tzinfo=UTC)
@@ -304,3 +304,34 @@ def test_goods_still_in_the_depot_make_the_way_longer() -> None:
     collected = Remaining("a", *STOPS["a"], START, at(3600), 300, collect=DEPOT)
     round_way = forecast_route(far, DEPOT, [collected], now=START, leaves_at=START, speed_mps=10)
     assert round_way.stops[0].arrival_at > direct.stops[0].arrival_at
+
+
+async def test_what_a_gcj02_tracker_told_is_kept_beside_what_it_means(road: AsyncConnection) -> None:
+    told = Position("gps-1", at(0), 30.6, 114.3, accuracy_m=9.0, coordinate_system="gcj02")
+    await dispatch.take_positions(road, "fleet", [told, fix(20)], NOW)
+    rows = await (
+        await road.execute(
+            "SELECT latitude, longitude, coordinate_system, told_latitude, told_longitude, accuracy_m FROM position ORDER BY at"
+        )
+    ).fetchall()
+    assert rows[0] == (*gcj02_to_wgs84(30.6, 114.3), "gcj02", 30.6, 114.3, 9.0)
+    assert rows[1] == (*DEPOT, "wgs84", None, None, None)
+
+
+async def test_a_fix_that_claims_a_wide_radius_is_kept_and_moves_no_vehicle(road: AsyncConnection) -> None:
+    wide = Position("gps-1", at(20), 30.7, 114.4, accuracy_m=USABLE_ACCURACY_M + 1)
+    await dispatch.take_positions(road, "fleet", [fix(0), wide], NOW)
+    live, trail, _ = await everything(road)
+    assert [row[1] for row in live] == [at(0)]
+    assert len(trail) == 2
+    assert (await dispatch.vehicle_track(road, "van-1", START, NOW))["at"] == [at(0).timestamp()]
+    good = Position("gps-1", at(40), *DEPOT, accuracy_m=USABLE_ACCURACY_M)
+    await dispatch.take_positions(road, "fleet", [good], NOW)
+    assert (await everything(road))[0][0][1] == at(40)
+
+
+async def test_wide_fixes_at_a_stop_deliver_nothing(road: AsyncConnection) -> None:
+    wide = [
+        Position(each.tracker, each.at, each.latitude, each.longitude, each.speed_mps, accuracy_m=900.0) for each in a_morning(1)
+    ]
+    assert [row[1] for row in await orders_after(road, wide)] == ["planned_for", "planned_for"]

@@ -557,6 +557,15 @@ CREATE TABLE api_token (
     expires_at timestamptz
 );
 
+-- Phones that tell positions over HTTP: each has a secret of its own and speaks for one vehicle.
+CREATE TABLE tracker_token (
+    token_sha256 bytea PRIMARY KEY,
+    name       text NOT NULL UNIQUE,
+    vehicle    text NOT NULL REFERENCES vehicle,
+    coordinate_system text NOT NULL CHECK (coordinate_system IN ('wgs84', 'gcj02')),
+    created_at timestamptz NOT NULL
+);
+
 CREATE TABLE login_attempt (
     name   text NOT NULL,
     origin text NOT NULL,                          -- the client's address; of IPv6 its /64 network

@@ -13,6 +13,10 @@ CREATE TABLE position (
     longitude  double precision NOT NULL,
     speed_mps  double precision,
     course_deg double precision,
+    accuracy_m double precision,                   -- radius the tracker claims, if it does
+    coordinate_system text NOT NULL DEFAULT 'wgs84' CHECK (coordinate_system IN ('wgs84', 'gcj02')),  -- of what it told
+    told_latitude  double precision,               -- as it came, when that was not WGS-84; latitude and longitude always are
+    told_longitude double precision,
     PRIMARY KEY (tracker_id, at)
 );
 

@@ -5,18 +5,22 @@ SELECT tracker, tracker_id, vehicle FROM vehicle WHERE tracker_site = %(site)s A
 SELECT ensure_partitions(%(first)s, %(last)s)
 
 -- name: add_positions
-INSERT INTO position (tracker_id, at, latitude, longitude, speed_mps, course_deg)
+INSERT INTO position (tracker_id, at, latitude, longitude, speed_mps, course_deg, accuracy_m, coordinate_system, told_latitude,
+                      told_longitude)
 SELECT * FROM unnest(%(tracker_ids)s::integer[], %(ats)s::timestamptz[], %(latitudes)s::double precision[],
-                     %(longitudes)s::double precision[], %(speeds)s::double precision[], %(courses)s::double precision[])
+                     %(longitudes)s::double precision[], %(speeds)s::double precision[], %(courses)s::double precision[],
+                     %(accuracies)s::double precision[], %(systems)s::text[], %(told_latitudes)s::double precision[],
+                     %(told_longitudes)s::double precision[])
 ON CONFLICT DO NOTHING
 RETURNING tracker_id, at
 
 -- name: recent_fixes
+--- Fixes whose tracker says that they are worse than `radius` are kept, and judge nothing.
 SELECT v.vehicle, p.at, p.latitude, p.longitude, p.speed_mps, p.course_deg
 FROM vehicle v
 CROSS JOIN LATERAL (
     SELECT at, latitude, longitude, speed_mps, course_deg FROM position
-    WHERE tracker_id = v.tracker_id ORDER BY at DESC LIMIT %(many)s
+    WHERE tracker_id = v.tracker_id AND (accuracy_m IS NULL OR accuracy_m <= %(radius)s) ORDER BY at DESC LIMIT %(many)s
 ) p
 WHERE v.vehicle = ANY(%(vehicles)s)
 ORDER BY v.vehicle, p.at
@@ -57,15 +61,18 @@ ORDER BY s.vehicle, s.place
 -- name: trail
 -- The newest fixes of a vehicle from `first` on, and the last one before, so that it is known where it came from.
 (SELECT p.at, p.latitude, p.longitude, p.speed_mps, p.course_deg FROM position p JOIN vehicle v ON v.tracker_id = p.tracker_id
- WHERE v.vehicle = %(vehicle)s AND p.at < %(first)s ORDER BY p.at DESC LIMIT 1)
+ WHERE v.vehicle = %(vehicle)s AND p.at < %(first)s AND (p.accuracy_m IS NULL OR p.accuracy_m <= %(radius)s)
+ ORDER BY p.at DESC LIMIT 1)
 UNION ALL
 (SELECT p.at, p.latitude, p.longitude, p.speed_mps, p.course_deg FROM position p JOIN vehicle v ON v.tracker_id = p.tracker_id
- WHERE v.vehicle = %(vehicle)s AND p.at >= %(first)s ORDER BY p.at DESC LIMIT %(many)s)
+ WHERE v.vehicle = %(vehicle)s AND p.at >= %(first)s AND (p.accuracy_m IS NULL OR p.accuracy_m <= %(radius)s)
+ ORDER BY p.at DESC LIMIT %(many)s)
 ORDER BY at
 
 -- name: last_fix_before
 SELECT p.at FROM position p JOIN vehicle v ON v.tracker_id = p.tracker_id
-WHERE v.vehicle = %(vehicle)s AND p.at < %(first)s ORDER BY p.at DESC LIMIT 1
+WHERE v.vehicle = %(vehicle)s AND p.at < %(first)s AND (p.accuracy_m IS NULL OR p.accuracy_m <= %(radius)s)
+ORDER BY p.at DESC LIMIT 1
 
 -- name: set_order_progress
 UPDATE delivery_order SET state = %(state)s, arrived_at = %(arrived_at)s, delivered_at = %(delivered_at)s
@@ -210,7 +217,9 @@ SELECT 1 FROM vehicle WHERE vehicle = %(vehicle)s
 -- name: track
 SELECT p.at, p.latitude, p.longitude, p.speed_mps, p.course_deg
 FROM position p JOIN vehicle v ON v.tracker_id = p.tracker_id
-WHERE v.vehicle = %(vehicle)s AND p.at >= %(first)s AND p.at < %(last)s ORDER BY p.at DESC LIMIT %(many)s
+WHERE v.vehicle = %(vehicle)s AND p.at >= %(first)s AND p.at < %(last)s
+  AND (p.accuracy_m IS NULL OR p.accuracy_m <= %(radius)s)
+ORDER BY p.at DESC LIMIT %(many)s
 
 -- name: plans
 SELECT id, site, state, trigger, replaces, reasons, engine, elapsed_s, distance_m, unserved, made_at, decided_at, decided_by
