@@ -10,7 +10,7 @@ from typing import Final
 import psycopg
 
 from hub.adapters.migrations import migrate
-from tests.benchmarks import ingest, servers
+from tests.benchmarks import gateway, ingest, servers
 from tests.benchmarks.ingest import Figure
 
 OUT: Final = Path("bench.json")
@@ -30,10 +30,11 @@ def _line(figure: Figure) -> str:
 
 def main() -> int:
     """Exit status 1 when an aim is missed."""
+    figures = list(gateway.run())
     with servers.postgres() as uri, tempfile.TemporaryDirectory(prefix="qm-bench-") as folder:
         asyncio.run(migrate(uri))
         with psycopg.connect(uri, autocommit=True) as db:
-            figures = list(ingest.run(db, uri, Path(folder)))
+            figures += ingest.run(db, uri, Path(folder))
     sys.stdout.write("\n".join(_line(each) for each in figures) + "\n")
     rows = [
         {
