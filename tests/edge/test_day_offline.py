@@ -9,14 +9,14 @@ import pytest
 
 from core.messages import BarcodeScan, Batch, Readings, Series
 from edge.outbox import FILE_NAME, Group, Outbox
-from tests.edge.test_uplink import ADDRESS, Hub, Listens, Sender
+from tests.edge.test_uplink import ADDRESS, PROBE, Hub, Listens, Sender
 
 MINUTES = 24 * 60
 PROBES = [Series(f"cr-{number}-probe", "celsius") for number in range(10)]
 PATIENCE_S = 90.0
 REPLAY_PER_S = 300.0
 LIVE = [-1.0 - number for number in range(10)]
-"""What the first probe says once connected."""
+"""What one probe says once connected."""
 
 
 def spend_a_day_offline(path: Path, until: datetime) -> tuple[dict[str, list[float]], list[str]]:
@@ -91,6 +91,6 @@ def test_a_day_offline_arrives_once_in_order_while_live_data_goes_first(
     for device, values in measured.items():
         received = values_of(hub, device)
         assert [value for value in received if value >= 0] == values, "the backlog, once and in order"
-        assert [value for value in received if value < 0] == (LIVE if device == PROBES[0].device else [])
+        assert [value for value in received if value < 0] == (LIVE if device == PROBE.device else [])
     texts = [item.text for batch in hub.batches for item in batch.items if isinstance(item, BarcodeScan)]
     assert list(dict.fromkeys(texts)) == scans
