@@ -6,6 +6,7 @@ begins from nothing, also one that takes over what a lost connection left behind
 """
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar, Final
 
@@ -112,20 +113,20 @@ class Driver(ReaderDriver):
             self._reply(message(llrp.KEEPALIVE_ACK, told.ident))
             return self._watch(read_at)
         if told.kind == llrp.RO_ACCESS_REPORT:
-            return self._report(told.body, read_at)
+            return self._report(told.found, read_at)
         if told.kind == llrp.READER_EVENT_NOTIFICATION:
-            data = [each.body for each in parameters(told.body)[0] if each.kind == llrp.EVENT_DATA]
-            return [seen for body in data for each in parameters(body)[0] for seen in self._event(each, read_at)]
+            events = [event for each in told.found if each.kind == llrp.EVENT_DATA for event in each.inside[0]]
+            return [seen for event in events for seen in self._event(event, read_at)]
         if told.kind in _ANSWERING or told.kind == llrp.ERROR_MESSAGE:
             return self._answer(told, read_at)
         self.counts["unknown_message"] += 1
         return []
 
-    def _report(self, body: bytes, read_at: datetime) -> list[Observation]:
+    def _report(self, told: Sequence[Parameter], read_at: datetime) -> list[Observation]:
         found: list[Observation] = []
         doubted: datetime | None = None
-        for each in parameters(body)[0]:
-            if each.kind != llrp.TAG_REPORT_DATA or (report := read_report(each.body, self.counts)) is None:
+        for each in told:
+            if each.kind != llrp.TAG_REPORT_DATA or (report := read_report(*each.inside, self.counts)) is None:
                 continue
             self.counts["merged_reads"] += max(0, report.seen_count - 1)
             first_seen = report.first_seen
@@ -177,7 +178,7 @@ class Driver(ReaderDriver):
         return [Fault("connection_refused", f"ConnectionAttemptEvent {outcome}: the reader gives no reason; restart it", read_at)]
 
     def _answer(self, told: Message, read_at: datetime) -> list[Observation]:
-        found = parameters(told.body)[0] if told.kind != llrp.CUSTOM_MESSAGE else parameters(told.body, 5)[0]
+        found = parameters(told.body, 5)[0] if told.kind == llrp.CUSTOM_MESSAGE else list(told.found)
         status = read_status(found)
         asked = self._asked[0] if self._asked is not None and self._asked[1] == told.ident else None
         if asked is None or (told.kind != llrp.ERROR_MESSAGE and llrp.ANSWERS[asked.kind] != told.kind):

@@ -6,14 +6,14 @@ There is no checksum: TCP carries the stream, and a frame is believed when every
 """
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
 
 HEAD_BYTES: Final = 10
 MAX_MESSAGE_BYTES: Final = 131_072
 """A head that claims more is no head. A report of 2,000 tags is about 80,000 bytes."""
-MAX_WRECK_BYTES: Final = 4096
-"""A longer message is not looked into again."""
+MAX_WRECK_BYTES: Final = 8192
+"""Out of step only a shorter message is believed, and only a shorter one is looked into again: so no bytes cost much time."""
 VERSIONS: Final = (1, 2)
 MAX_VENDOR: Final = 0xFFFFFF
 """IANA gives enterprise numbers out in order and is below 100,000; a custom parameter of a higher one is none."""
@@ -79,6 +79,8 @@ _FIRST_PARAMETERS: Final = {
 }
 _PLAIN: Final = frozenset({*_FIRST_PARAMETERS, KEEPALIVE})
 """Messages whose body is parameters and nothing else."""
+_NESTS: Final = frozenset({TAG_REPORT_DATA, EVENT_DATA})
+_NONE: Final[frozenset[int]] = frozenset()
 _BARE: Final = {
     TAG_REPORT_DATA: RO_ACCESS_REPORT,
     RF_SURVEY_DATA: RO_ACCESS_REPORT,
@@ -89,21 +91,21 @@ _BARE: Final = {
 Rest = Literal["whole", "unknown", "broken"]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message without its head."""
+class Parameter(NamedTuple):
+    """One parameter without its head; a tag's report and an event's data with what is inside, and what the rest of that is."""
+
+    kind: int
+    body: bytes
+    inside: "tuple[Sequence[Parameter], Rest]" = ((), "whole")
+
+
+class Message(NamedTuple):
+    """One message without its head; `found` are its parameters, where the body is nothing else."""
 
     kind: int
     ident: int
     body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter without its head."""
-
-    kind: int
-    body: bytes
+    found: Sequence[Parameter] = ()
 
 
 def number(data: bytes | bytearray, at: int, size: int = 2) -> int:
@@ -152,41 +154,42 @@ def parameters(body: bytes, at: int = 0) -> tuple[list[Parameter], Rest]:
     return found, rest
 
 
-def _walk(body: bytes, at: int) -> tuple[list[Parameter], Rest, int]:
+def _walk(body: bytes, at: int, *, nests: frozenset[int] = _NESTS) -> tuple[list[Parameter], Rest, int]:
     found: list[Parameter] = []
-    while at < len(body):
-        if body[at] & 0x80:
-            kind, head = body[at] & 0x7F, 1
+    size = len(body)
+    while at < size:
+        first = body[at]
+        if first & 0x80:
+            kind, start = first & 0x7F, at + 1
             if kind not in _TV_BYTES:
                 return found, "unknown", at
-            end = at + 1 + _TV_BYTES[kind]
+            end = start + _TV_BYTES[kind]
         else:
-            kind, head = number(body, at), 4
-            end = at + number(body, at + 2)
-            if kind < 128 or kind > CUSTOM or end - at < 4 + _LEAST_BYTES.get(kind, 0):
+            kind, start = int.from_bytes(body[at : at + 2], "big"), at + 4
+            end = at + int.from_bytes(body[at + 2 : start], "big")
+            if kind < 128 or kind > CUSTOM or end - start < _LEAST_BYTES.get(kind, 0):
                 return found, "broken", at
-        if end > len(body):
+        if end > size or (kind == CUSTOM and number(body, start, 4) > MAX_VENDOR):
             return found, "broken", at
-        if kind == CUSTOM and number(body, at + head, 4) > MAX_VENDOR:
-            return found, "broken", at
-        found.append(Parameter(kind, body[at + head : end]))
+        told = body[start:end]
+        found.append(Parameter(kind, told, _walk(told, 0, nests=_NONE)[:2]) if kind in nests else Parameter(kind, told))
         at = end
     return found, "whole", at
 
 
-def _doubt(kind: int, body: bytes) -> tuple[int, Rest] | None:
-    """None when everything in the body is understood; else how many bytes of it come before what is not, and why."""
+def _doubt(kind: int, body: bytes) -> tuple[list[Parameter], int, Rest]:
+    """The parameters of a body, how many bytes of it come before what is not understood, and why that is not."""
     if kind not in _PLAIN:
-        return None
+        return [], len(body), "whole"
     if kind == KEEPALIVE:
-        return (0, "broken") if body else None
+        return [], 0, "broken" if body else "whole"
     found, rest, good = _walk(body, 0)
     at = 0
     for each in found:
-        if each.kind in (TAG_REPORT_DATA, EVENT_DATA) and (inner := _walk(each.body, 0)[1]) != "whole":
-            return at, inner
+        if each.inside[1] != "whole":
+            return found, at, each.inside[1]
         at += len(each.body) + (1 if each.kind < 128 else 4)
-    return None if rest == "whole" else (good, rest)
+    return found, good, rest
 
 
 def _size(data: bytes | bytearray, at: int, end: int, *, strict: bool) -> int | None:
@@ -200,7 +203,9 @@ def _size(data: bytes | bytearray, at: int, end: int, *, strict: bool) -> int | 
     if len(head) < 6:
         return None
     size = number(head, 2, 4)
-    if not HEAD_BYTES <= size <= MAX_MESSAGE_BYTES or (strict and kind == KEEPALIVE and size > HEAD_BYTES):
+    if not HEAD_BYTES <= size <= (MAX_WRECK_BYTES if strict else MAX_MESSAGE_BYTES) or (
+        strict and kind == KEEPALIVE and size > HEAD_BYTES
+    ):
         return 0
     if len(head) < min(size, HEAD_BYTES + 2):
         return None
@@ -248,23 +253,29 @@ class Framer:
         if self._bare or end == self._settled:
             return []
         self._settled = end
+        dead: set[int] = set()
         for start in range(1, end - HEAD_BYTES + 1):
-            if self._runs_out(start, end):
+            if self._runs_out(start, end, dead):
                 self._counts["noise_bytes"] += start
                 del self._pending[:start]
                 return self._messages()
         return []
 
-    def _runs_out(self, at: int, end: int) -> bool:
-        """True when good messages fill the bytes from there to the end."""
-        while at < end:
+    def _runs_out(self, at: int, end: int, dead: set[int]) -> bool:
+        """True when good messages fill the bytes from there to the end; `dead` keeps the places from which none do."""
+        passed: list[int] = []
+        while at < end and at not in dead:
+            passed.append(at)
             size = _size(self._pending, at, end, strict=True)
             if not size or at + size > end:
-                return False
-            if _doubt(number(self._pending, at) & 0x3FF, bytes(self._pending[at + HEAD_BYTES : at + size])) is not None:
-                return False
+                break
+            if _doubt(number(self._pending, at) & 0x3FF, bytes(self._pending[at + HEAD_BYTES : at + size]))[2] != "whole":
+                break
             at += size
-        return True
+        if at == end:
+            return True
+        dead.update(passed)
+        return False
 
     def _messages(self) -> list[Message]:
         found: list[Message] = []
@@ -281,16 +292,16 @@ class Framer:
                 continue
             kind, ident = number(self._pending, at) & 0x3FF, number(self._pending, at + 6, 4)
             body = bytes(self._pending[at + HEAD_BYTES : at + size])
-            doubt = _doubt(kind, body)
+            told, good, rest = _doubt(kind, body)
             stop = at + size
             self._last = bytes(self._pending[at:stop]) if size <= MAX_WRECK_BYTES else b""
-            at = stop if doubt is None else _head_within(self._pending, at + 1, stop)
-            if doubt is None or at == stop:
+            at = stop if rest == "whole" else _head_within(self._pending, at + 1, stop)
+            if at == stop:
                 # What a reader says in a way unknown here ends where it says, and the rest of it counts.
-                found.append(Message(kind, ident, body))
-            elif doubt[0]:
-                found.append(Message(kind, ident, body[: doubt[0]]))
-            self._in_step = doubt is None or (at == stop and doubt[1] == "unknown")
+                found.append(Message(kind, ident, body, told))
+            elif good:
+                found.append(Message(kind, ident, body[:good], _walk(body[:good], 0)[0]))
+            self._in_step = rest == "whole" or (at == stop and rest == "unknown")
             self._counts.update(() if self._in_step else ("malformed",))
         del self._pending[:at]
         return found
@@ -311,7 +322,8 @@ class Framer:
                 continue
             if at + size > len(pending):
                 break
-            found.append(Message(_BARE[kind], 0, bytes(pending[at : at + size])))
+            body = bytes(pending[at : at + size])
+            found.append(Message(_BARE[kind], 0, body, _walk(body, 0)[0]))
             at += size
         del pending[:at]
         return found

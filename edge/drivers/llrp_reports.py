@@ -1,13 +1,14 @@
 """A tag as an LLRP reader reports it, both ways."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from core.errors import CodeError
 from edge.drivers import llrp_frames as llrp
-from edge.drivers.llrp_frames import custom, message, number, parameter, parameters
+from edge.drivers.llrp_frames import Parameter, Rest, custom, message, number, parameter
 from edge.drivers.observations import TagRead
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,9 +31,8 @@ class TagReport:
     seen_count: int = 1
 
 
-def read_report(body: bytes, counts: Counter[str]) -> TagReport | None:
-    """What a TagReportData says; None, counted, when it holds no EPC or does not fit together."""
-    found, rest = parameters(body)
+def read_report(found: Sequence[Parameter], rest: Rest, counts: Counter[str]) -> TagReport | None:
+    """What the parameters of a TagReportData say; None, counted, when there is no EPC or they do not fit together."""
     if rest == "broken":
         counts["broken_tag_report"] += 1
         return None

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -129,7 +130,7 @@ def test_decode_tells_epc_antenna_rssi_and_first_seen_of_a_capture_with_and_with
 def test_an_epc_of_any_length_comes_in_whole_words_without_spare_bits(bits: int, data: str, epc: str) -> None:
     counts: Counter[str] = Counter()
     body = parameter(llrp.EPC_DATA, bits.to_bytes(2, "big") + bytes.fromhex(data))
-    report = read_report(body, counts)
+    report = read_report(*parameters(body), counts)
     assert report is not None
     assert (report.epc, counts) == (epc, Counter())
 
@@ -137,7 +138,7 @@ def test_an_epc_of_any_length_comes_in_whole_words_without_spare_bits(bits: int,
 @pytest.mark.parametrize("body", [parameter(llrp.EPC_DATA, b"\x00\x00"), parameter(llrp.EPC_DATA, b"\x00\x60\x30"), b""])
 def test_a_report_without_a_whole_epc_is_counted_and_no_read(body: bytes) -> None:
     counts: Counter[str] = Counter()
-    assert read_report(body, counts) is None
+    assert read_report(*parameters(body), counts) is None
     assert counts == {"no_epc": 1}
 
 
@@ -155,7 +156,7 @@ def test_everything_a_report_may_tell_is_taken() -> None:
             custom(161, llrp.IMPINJ_PHASE, b"\x01\x00"),
         )
     )
-    report = read_report(body, Counter())
+    report = read_report(*parameters(body), Counter())
     assert report is not None
     assert (report.rssi_dbm, report.phase_deg, report.seen_count, report.antenna) == (-55.25, 270.0, 9, None)
     assert report.first_seen == READ.first_seen
@@ -580,6 +581,33 @@ def test_a_stream_of_nothing_but_heads_stays_bounded() -> None:
     for _ in range(40):
         framer.feed(head * 400)
         assert len(framer) <= MAX_MESSAGE_BYTES
+
+
+@pytest.mark.parametrize("kind", [llrp.TAG_REPORT_DATA, llrp.EVENT_DATA, llrp.PARAMETER_ERROR])
+def test_parameters_within_parameters_to_any_depth_are_read_without_harm(kind: int) -> None:
+    body = b""
+    while len(body) < 65_000:
+        body = parameter(kind, (b"\x00\xb1\x00\xc9" if kind == llrp.PARAMETER_ERROR else b"") + body)
+    if kind == llrp.PARAMETER_ERROR:
+        body = parameter(llrp.STATUS, b"\x00\x64\x00\x00" + body[:65_000])
+    reader = driver(capture=True)
+    for carrier in (llrp.RO_ACCESS_REPORT, llrp.READER_EVENT_NOTIFICATION, 30):
+        fed(reader, message(carrier, 1, body))
+    assert fed(reader, REPORT) == [READ]
+
+
+def test_no_bytes_cost_much_time() -> None:
+    nested = bytearray(message(llrp.RO_ACCESS_REPORT, 1)[:2] + MAX_MESSAGE_BYTES.to_bytes(4, "big") + bytes(4))
+    while len(nested) + 34 <= MAX_MESSAGE_BYTES:
+        inner = message(llrp.RO_ACCESS_REPORT, 1)[:2] + min(8000, MAX_MESSAGE_BYTES - len(nested) - 18).to_bytes(4, "big")
+        nested += custom(161, 1, bytes(6) + inner + bytes(10))
+    nested += bytes(MAX_MESSAGE_BYTES - len(nested))
+    unfinished = nested[:10] + KEEPALIVE * 13_000 + b"\x04"
+    for data in (bytes(nested), bytes(unfinished)):
+        reader = driver()
+        start = time.process_time()
+        fed(reader, data, size=4096)
+        assert time.process_time() - start < 10.0  # seconds, and a hundred times more without the bounds
 
 
 def test_a_first_seen_far_in_the_future_is_no_time() -> None:
