@@ -10,7 +10,8 @@ from typing import Final
 
 from core.errors import ConfigurationError
 from simulators.api_client import ApiClient
-from simulators.devices.line import Line
+from simulators.devices.line import Line, Wire
+from simulators.devices.llrp_gate import LlrpGate
 from simulators.devices.probe import ProbeDevice
 from simulators.devices.reader import ReaderDevice
 from simulators.devices.scanner import ScannerDevice
@@ -24,6 +25,7 @@ from simulators.scenario import (
     DeliveryPasses,
     Device,
     Event,
+    FixedReader,
     HoldUp,
     PlanDay,
     Portal,
@@ -65,7 +67,7 @@ class World:
     truth: Path | None = None
     tallies: Tallies = field(init=False)
     drivings: dict[str, Driving] = field(init=False)
-    _lines: dict[str, Line] = field(init=False, default_factory=dict)
+    _lines: dict[str, Wire] = field(init=False, default_factory=dict)
     _readers: dict[str, ReaderDevice] = field(init=False, default_factory=dict)
     _scanners: dict[str, ScannerDevice] = field(init=False, default_factory=dict)
     _trackers: dict[str, TrackerDevice] = field(init=False, default_factory=dict)
@@ -101,7 +103,7 @@ class World:
             addresses[key] = f"socket://{host}:{await line.open(host, ports[key] if ports else 0)}"
         return addresses
 
-    def _connect(self, spec: Device, site: str) -> Line:
+    def _connect(self, spec: Device, site: str) -> Wire:
         seed = self.scenario.scenario.seed
         key = f"{spec.agent}/{spec.name}"
         line_seed = f"{seed}:{key}"
@@ -113,7 +115,8 @@ class World:
             scanner = self._scanners[key] = ScannerDevice(spec, site, pace=self.pace, tallies=self.tallies)
             return Line(scanner, spec.lying, line_seed)
         if isinstance(spec, Reader):
-            return Line(self._reader(spec, site, key), spec.lying, line_seed)
+            reader = self._reader(spec, site, key)
+            return reader.wire if isinstance(reader, LlrpGate) else Line(reader, spec.lying, line_seed)
         tracker = self._trackers[key] = TrackerDevice(
             spec, site, driving=self.drivings[spec.vehicle], pace=self.pace, tallies=self.tallies, seed=seed
         )
@@ -123,7 +126,8 @@ class World:
         portal = next(each for each in self.scenario.portals if each.name == spec.portal)
         speed = self.pace.scale.speed
         strays = Strays([self._goods.foreign() for _ in range(spec.strays)], f"{self.scenario.scenario.seed}:{key}:strays")
-        reader = self._readers[key] = ReaderDevice(
+        kind = LlrpGate if isinstance(spec, FixedReader) else ReaderDevice
+        reader = self._readers[key] = kind(
             spec,
             site,
             portal=portal,

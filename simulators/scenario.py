@@ -68,6 +68,10 @@ class Reader(Part, frozen=True, tag="r200", tag_field="driver"):
     lying: Lying = Lying()
 
 
+class FixedReader(Reader, frozen=True, tag="llrp", tag_field="driver"):
+    """A fixed reader at a gate that speaks LLRP; `baud` is of no use to it."""
+
+
 class Scanner(Part, frozen=True, tag="barcode", tag_field="driver"):
     """A 2D barcode scanner at a read point."""
 
@@ -102,7 +106,7 @@ class Tracker(Part, frozen=True, tag="nmea", tag_field="driver"):
     lying: Lying = Lying()
 
 
-Device = Reader | Scanner | Probe | Tracker
+Device = Reader | FixedReader | Scanner | Probe | Tracker
 
 
 class Portal(Part, frozen=True):

@@ -11,7 +11,7 @@ import msgspec
 
 from core.errors import ConfigurationError
 from simulators.run import absent_after_s
-from simulators.scenario import Agent, Device, Probe, Reader, Scanner, Scenario, anchored
+from simulators.scenario import Agent, Device, FixedReader, Probe, Reader, Scanner, Scenario, anchored
 
 MASTER_DATA: Final = "master.json"
 LAST_PORT: Final = 65_535
@@ -122,7 +122,9 @@ def _put(path: Path, text: str) -> None:
 
 def _device(device: Device, port: str) -> dict[str, Any]:
     driver = str(type(device).__struct_config__.tag)
-    table: dict[str, Any] = {"name": device.name, "driver": driver, "port": port, "baud": device.baud}
+    table: dict[str, Any] = {"name": device.name, "driver": driver, "port": port}
+    if not isinstance(device, FixedReader):
+        table["baud"] = device.baud
     if isinstance(device, Reader):
         table["portal"] = device.portal
     elif isinstance(device, Scanner):

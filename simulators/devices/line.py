@@ -70,6 +70,21 @@ class Device(Protocol):
         """Talks until the line breaks (the stream ends)."""
 
 
+class Wire(Protocol):
+    """What an agent can connect to. `connection` is the agent on it; nothing new may begin on one that is `closing`."""
+
+    connection: Connection | None
+    closing: bool
+
+    async def open(self, host: str = "127.0.0.1", port: int = 0) -> int:
+        """Starts listening and returns the port, one the system chooses when 0 is asked for. Raises ConfigurationError."""
+        ...
+
+    async def close(self) -> None:
+        """Stops listening and hangs up."""
+        ...
+
+
 class Line:
     """Listens on a TCP port; a new listener takes the line from the one before."""
 

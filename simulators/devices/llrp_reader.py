@@ -69,7 +69,7 @@ Answer = bytes | Refusal
 _DONE: Final = Refusal(GOOD, "").parameter()
 
 
-@dataclass
+@dataclass(eq=False)
 class LlrpReader:
     """One reader. What a client told it outlives the client's connection, not a `reboot`.
 
@@ -89,10 +89,17 @@ class LlrpReader:
     heard: deque[int] = field(default_factory=lambda: deque(maxlen=HEARD))
     counts: Counter[str] = field(default_factory=Counter)
     connection: Connection | None = None
+    closing: bool = False
+    lying: Lying = field(default_factory=Lying)
+    seed: str = ""
     _server: asyncio.Server | None = None
+    _random: Random = field(init=False)
     _unanswered: int = 0
     _told: asyncio.Event = field(default_factory=asyncio.Event)
     _driver: Driver = field(default_factory=lambda: Driver(DeviceOptions()))
+
+    def __post_init__(self) -> None:
+        self._random = Random(self.seed)  # noqa: S311  a simulation, not a secret
 
     async def open(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Starts listening and returns the port, one the system chooses when 0 is asked for. Raises ConfigurationError."""
@@ -136,7 +143,7 @@ class LlrpReader:
         return Sent.LOST if self.connection is None or self.is_silent else self.connection.send(data)
 
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = Connection(reader, writer, Lying(), Random(0))  # noqa: S311  a simulation, not a secret
+        client = Connection(reader, writer, self.lying, self._random)
         if self.connection is not None:
             self.counts["refused_clients"] += 1
             client.send(self._greeting(CLIENT_EXISTS))

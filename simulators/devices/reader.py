@@ -7,7 +7,7 @@ from typing import Final
 from edge.drivers.observations import TagRead
 from edge.drivers.protocol import DeviceOptions
 from edge.drivers.r200 import COMMAND, END, FAILED, HEAD, INVENTORY, MULTI_POLL, NO_TAG, RESPONSE, Driver, frame
-from simulators.devices.line import Connection, Line, Sent
+from simulators.devices.line import Connection, Sent, Wire
 from simulators.devices.waiting import listener
 from simulators.pace import Pace
 from simulators.scenario import Portal, Reader
@@ -77,37 +77,49 @@ class ReaderDevice:
         else:
             connection.send(frame(RESPONSE, FAILED, bytes((UNKNOWN_COMMAND,))))
 
-    def _is_running(self, connection: Connection) -> bool:
+    def is_running(self, connection: Connection) -> bool:
+        """True while the agent on the line lets it read."""
         return self._rounds_left.get(connection, 0) > 0
 
-    async def idle(self, line: Line) -> None:
+    def spend_round(self, connection: Connection) -> None:
+        """An inventory round is over."""
+        self._rounds_left[connection] -= 1
+
+    async def idle(self, line: Wire) -> None:
         """Inventories an empty gate until cancelled: strays now and then, else word that no tag answered."""
         number = 0
         while True:
             await asyncio.sleep(ROUND_S)
             connection = line.connection
-            if self._passing.locked() or connection is None or not self._is_running(connection):
+            if self._passing.locked() or connection is None or not self.is_running(connection):
                 continue
-            self._rounds_left[connection] -= 1
+            self.spend_round(connection)
             number += 1
             reads = self._strays.inventory()
             self._notify(connection, reads)
             if not reads and number % NO_TAG_EVERY == 0:
-                connection.send(frame(RESPONSE, FAILED, bytes((NO_TAG,))))
+                self.tell_no_tag(connection)
+
+    def notice(self, read: Read) -> bytes:
+        """What the reader sends for one answer of a tag."""
+        return self._driver.encode(TagRead(read.epc, None, float(read.rssi_dbm), self._pace.start))
+
+    def tell_no_tag(self, connection: Connection) -> None:
+        """Word that no tag answered."""
+        connection.send(frame(RESPONSE, FAILED, bytes((NO_TAG,))))
 
     def _notify(self, connection: Connection, reads: list[Read]) -> Counter[str]:
         """Sends notices; how many of each EPC went out whole."""
         whole: Counter[str] = Counter()
         for read in reads:
-            notice = self._driver.encode(TagRead(read.epc, None, float(read.rssi_dbm), self._pace.start))
-            whole[read.epc] += connection.send(notice) is Sent.WHOLE
+            whole[read.epc] += connection.send(self.notice(read)) is Sent.WHOLE
         return whole
 
-    async def carry(self, line: Line, epcs: list[str], seed: str) -> bool:
+    async def carry(self, line: Wire, epcs: list[str], seed: str) -> bool:
         """Takes tags through the gate, again when the reader's lamp went out on the way; False when it never stayed on."""
         async with self._passing:
             for attempt in range(MAX_PASSES):
-                connection = await listener(line, self._is_running)
+                connection = await listener(line, self.is_running)
                 if connection is None:
                     break
                 at = self._pace.moment(self._pace.elapsed_s())
@@ -124,9 +136,9 @@ class ReaderDevice:
         whole: Counter[str] = Counter()
         for number in range(pallet.rounds):
             await asyncio.sleep(ROUND_S)
-            if connection.broken.is_set() or not self._is_running(connection):
+            if connection.broken.is_set() or not self.is_running(connection):
                 return False
-            self._rounds_left[connection] -= 1
+            self.spend_round(connection)
             whole += self._notify(connection, pallet.inventory(number, self._portal.min_reads))
         if min(whole[epc] for epc in pallet.epcs) < self._portal.min_reads:
             return False

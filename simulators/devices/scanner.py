@@ -5,7 +5,7 @@ from typing import Final
 from edge.drivers.barcode import Driver
 from edge.drivers.observations import Scan
 from edge.drivers.protocol import DeviceOptions
-from simulators.devices.line import Connection, Line, Sent
+from simulators.devices.line import Connection, Sent, Wire
 from simulators.devices.waiting import listener
 from simulators.pace import Pace
 from simulators.scenario import Scanner
@@ -29,7 +29,7 @@ class ScannerDevice:
         while await connection.reader.read(256):
             pass
 
-    async def scan(self, line: Line, text: str) -> bool:
+    async def scan(self, line: Wire, text: str) -> bool:
         """Scans until the line stayed up long enough for the scan to be safe; False when it never did."""
         for _ in range(MAX_TRIES):
             connection = await listener(line)

@@ -10,7 +10,7 @@ from typing import Final
 from edge.drivers.nmea import Driver
 from edge.drivers.observations import Fix
 from edge.drivers.protocol import DeviceOptions
-from simulators.devices.line import Connection, Line, Sent
+from simulators.devices.line import Connection, Sent, Wire
 from simulators.pace import Pace
 from simulators.scenario import Tracker
 from simulators.truth import SETTLE_S, Tallies
@@ -38,7 +38,7 @@ class TrackerDevice:
         while await connection.reader.read(256):
             pass
 
-    async def run(self, line: Line) -> None:
+    async def run(self, line: Wire) -> None:
         """Sends from now on, until cancelled."""
         step = max(0, math.ceil(self._pace.elapsed_s() / self._tracker.interval_s))
         while True:

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from simulators.devices.line import Connection, Line
+from simulators.devices.line import Connection, Wire
 
 LISTENER_WAIT_S: Final = 30.0
 """Real seconds for which a person waits for a device's lamp."""
 LOOK_EVERY_S: Final = 0.05
 
 
-async def listener(line: Line, ready: Callable[[Connection], bool] = lambda _: True) -> Connection | None:
+async def listener(line: Wire, ready: Callable[[Connection], bool] = lambda _: True) -> Connection | None:
     """The connection once there is one and it is `ready`; None after LISTENER_WAIT_S, or when the line is closing."""
     try:
         async with asyncio.timeout(LISTENER_WAIT_S):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from core.messages import DeviceStatus
+from core.timescale import TimeScale
 from edge.clock import Clock, Instant
 from edge.drivers import llrp_frames as llrp
 from edge.drivers.llrp_frames import message
@@ -20,6 +21,10 @@ from edge.ports import open_port
 from edge.settings import parse_settings
 from simulators.devices.line import Sent
 from simulators.devices.llrp_reader import ACTIVE, LlrpReader, ReaderModel, RoSpec
+from simulators.pace import Pace
+from simulators.run import World
+from simulators.scenario import parse_scenario
+from simulators.site_files import _device as device_table
 
 WAIT_S = 15.0
 KEEPALIVE_S = 0.5
@@ -40,6 +45,37 @@ keepalive_s = 0.5
 {options}
 [[portals]]
 name = "dock"
+"""
+
+
+GTIN = "06901234001037"
+WORLD = f"""
+[scenario]
+name = "fixed"
+title = "Fixed"
+seed = 1
+speed = 60
+duration_min = 5
+[[master.shipments]]
+shipment = "S1"
+lines = [{{ gtin = "{GTIN}", lot = "L", quantity = 6 }}]
+[[agents]]
+name = "gateway"
+site = "depot"
+[[devices]]
+driver = "llrp"
+name = "reader"
+agent = "gateway"
+portal = "dock"
+[[portals]]
+name = "dock"
+agent = "gateway"
+absent_after_s = 6.0
+[[events]]
+kind = "delivery_passes"
+at_min = 0
+gate = "dock"
+shipment = "S1"
 """
 
 
@@ -277,3 +313,27 @@ async def test_another_makers_reader_needs_no_extensions(model: ReaderModel) -> 
         assert llrp.CUSTOM_MESSAGE not in reader.heard
         assert isinstance(gateway.seen[0], Identity)
         assert gateway.seen[0].model == "vendor 10642 model 1"
+
+
+async def test_a_pallet_passes_a_fixed_reader_of_a_world_and_every_tag_of_it_is_told() -> None:
+    scenario = parse_scenario(WORLD, "fixed reader")
+    now = datetime.now(UTC)
+    world = World(scenario, Pace(TimeScale(now, now, 1)), lambda _: None)
+    port = int((await world.open())["gateway/reader"].rpartition(":")[2])
+    gateway = Gateway(port)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(world.live())
+            try:
+                await until(lambda: len(world.tallies.crossings) >= 6, 60.0)
+            finally:
+                world.stop()
+        assert all(crossing.certain for crossing in world.tallies.crossings)
+        assert {read.epc for read in gateway.reads()} >= {crossing.epc for crossing in world.tallies.crossings}
+    finally:
+        await gateway.close()
+
+
+def test_the_agent_of_a_fixed_reader_is_given_no_baud() -> None:
+    table = device_table(parse_scenario(WORLD, "fixed reader").devices[0], "socket://127.0.0.1:5084")
+    assert table == {"name": "reader", "driver": "llrp", "port": "socket://127.0.0.1:5084", "portal": "dock"}
