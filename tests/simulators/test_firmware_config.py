@@ -65,6 +65,11 @@ def test_the_readme_says_what_every_setting_does(path: Path) -> None:
         ("xymd02", "temperature_correction_tenths_c", 0.5),
         ("nmea", "sentences", ["GGA"]),
         ("nmea", "checksum", False),
+        ("zigbee2mqtt", "retain", True),
+        ("zigbee2mqtt", "cache_state_send_on_startup", True),
+        ("tasmota", "full_topic", "%topic%/%prefix%/"),
+        ("ruuvi", "payload", "decoded"),
+        ("owntracks", "encryption_secret", "sesame"),
     ],
 )
 def test_a_wrong_setting_is_refused(name: str, key: str, value: object) -> None:
