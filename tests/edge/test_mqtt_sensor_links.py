@@ -13,9 +13,10 @@ import pytest
 from core.messages import DeviceStatus, Item, Position, Readings, StateChange, decode_batch
 from edge.clock import Clock
 from edge.drivers.observations import Fix, Measured, Switched
-from edge.outbox import FILE_NAME, Outbox, Priority, Shelf
+from edge.outbox import FILE_NAME, Outbox
 from edge.presence import Presence
 from edge.settings import EdgeSettings, parse_settings
+from edge.shelf import Priority, Shelf
 from edge.subscription import Subscription
 from edge.writer import Writer
 from simulators.devices.mqtt_sensors import MqttSensor
