@@ -16,12 +16,12 @@ from core.errors import ConfigurationError
 from edge.alarms import Alarms, judge_nothing
 from edge.clock import Clock
 from edge.health import Health
-from edge.line import Line
+from edge.line import Line, open_device
 from edge.metrics import MetricsServer
 from edge.outbox import FILE_NAME, Outbox
 from edge.outputs import Output, make_output
 from edge.port_url import is_topic
-from edge.ports import Port, open_port
+from edge.ports import Port
 from edge.presence import Presence
 from edge.settings import Device, EdgeSettings
 from edge.skew import LIMIT_S
@@ -59,7 +59,7 @@ class Worker:
 class Agent:
     """One agent from its settings. `run` returns the exit status; `stop` may be called by any thread or signal handler."""
 
-    def __init__(self, settings: EdgeSettings, *, open_line: Callable[[str, int], Port] = open_port) -> None:
+    def __init__(self, settings: EdgeSettings, *, open_line: Callable[[Device], Port] = open_device) -> None:
         self.clock = Clock(settings.scale)
         self.counts: Counter[str] = Counter()
         self.metrics: MetricsServer | None = None

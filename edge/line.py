@@ -13,7 +13,7 @@ from core.errors import Unavailable
 from edge.alarms import Judge, judge_nothing
 from edge.clock import Clock, Instant
 from edge.drivers.observations import Fault, Observation
-from edge.ports import Port
+from edge.ports import Port, open_port
 from edge.settings import Device
 from edge.station import Station
 from edge.writer import Writer
@@ -36,6 +36,11 @@ OFFLINE_AFTER: Final = 3
 log = logging.getLogger(__name__)
 
 
+def open_device(device: Device) -> Port:
+    """Opens a device's line as its settings say. Raises what `open_port` raises."""
+    return open_port(device.port, device.baud, web=device.web)
+
+
 class Line:
     """All devices of one port. `run` belongs to one thread."""
 
@@ -46,11 +51,11 @@ class Line:
         clock: Clock,
         *,
         stop: threading.Event,
-        open_line: Callable[[str, int], Port],
+        open_line: Callable[[Device], Port],
         judge: Judge = judge_nothing,
     ) -> None:
         self.stations = [Station(device, writer, clock, judge=judge) for device in devices]
-        self.url, self.baud = devices[0].port, devices[0].baud
+        self.url = devices[0].port
         self._clock = clock
         self._stop = stop
         self._open_line = open_line
@@ -110,7 +115,7 @@ class Line:
                 self._stop.wait(backoff)
 
     def _session(self) -> None:
-        port = self._open_line(self.url, self.baud)
+        port = self._open_line(self.stations[0].device)
         try:
             self._is_open, self._is_good, self._opened_at = True, False, time.monotonic()
             if not self._failures:

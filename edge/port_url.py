@@ -28,6 +28,11 @@ def is_topic(text: str) -> bool:
     return text.startswith(TOPIC_SCHEME) and not text.startswith(f"{TOPIC_SCHEME}//")
 
 
+def is_web(text: str) -> bool:
+    """True when the address is that of a stream over HTTP."""
+    return text.startswith(tuple(f"{scheme}://" for scheme in WEB))
+
+
 def check_port(text: str) -> None:
     """Says what is wrong with a line's address before anything is opened. Raises ConfigurationError."""
     if is_topic(text):

@@ -2,7 +2,7 @@
 
 `socket://host:port` is spoken here directly: pyserial's own handler throws away what the peer sent on connecting, loses the
 bytes before an end of stream, and sleeps while closing. `file:///...` is a file of the kernel. Every other URL (`/dev/...`,
-`rfc2217://`, `loop://`) goes to pyserial.
+`rfc2217://`, `loop://`) goes to pyserial. A stream over HTTP is `edge.http_port`.
 """
 
 import select
@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 import serial
 
 from core.errors import ConfigurationError, Unavailable
-from edge.port_url import FILE_SCHEME
+from edge.drivers.protocol import WebAccess
+from edge.http_port import HttpPort
+from edge.port_url import FILE_SCHEME, is_web
 
 CONNECT_TIMEOUT_S: Final = 5.0
 WRITE_TIMEOUT_S: Final = 2.0
@@ -40,11 +42,13 @@ class Port(Protocol):
         ...
 
 
-def open_port(url: str, baud: int) -> Port:
-    """Opens the line, 8 data bits, no parity, 1 stop bit.
+def open_port(url: str, baud: int, *, web: WebAccess | None = None) -> Port:
+    """Opens the line, 8 data bits, no parity, 1 stop bit. `web` is how a stream over HTTP is asked for.
 
     Raises Unavailable when it cannot be opened now, ConfigurationError when the URL can never be.
     """
+    if is_web(url):
+        return HttpPort(url, web or WebAccess())
     if url.startswith("socket://"):
         return _SocketPort(url)
     if url.startswith(FILE_SCHEME):

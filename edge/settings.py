@@ -20,8 +20,8 @@ from edge.alarms import LocalLimit
 from edge.clock import choose_scale
 from edge.drivers import load_driver
 from edge.drivers.observations import Observation, Scan, TagRead
-from edge.drivers.protocol import DeviceOptions, ReaderDriver
-from edge.port_url import TOPIC_SCHEME, check_port, is_topic
+from edge.drivers.protocol import DeviceOptions, ReaderDriver, WebAccess
+from edge.port_url import TOPIC_SCHEME, check_port, is_topic, is_web
 from edge.presence import EPOCH, PortalRule
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
@@ -145,6 +145,7 @@ class Device(Struct, frozen=True, kw_only=True):
     options: DeviceOptions
     portal: str | None
     read_point: str | None
+    web: WebAccess | None = None
 
 
 class EdgeSettings(Struct, frozen=True, kw_only=True):
@@ -280,6 +281,7 @@ def _device(path: str, table: DeviceTable, portals: set[str]) -> Device:
         own=_own_options(path, table, driver),
     )
     _check_kind_of_port(path, table, driver)
+    web = _web_access(path, table, driver(options))
     _check_place(path, table, driver(options), portals)
     if table.interval_s is not None and not driver.polled:
         raise ConfigurationError(f"{path}.interval_s: driver {table.driver!r} speaks by itself and is not polled; leave it out")
@@ -293,6 +295,7 @@ def _device(path: str, table: DeviceTable, portals: set[str]) -> Device:
         options=options,
         portal=table.portal,
         read_point=table.read_point,
+        web=web,
     )
 
 
@@ -330,6 +333,23 @@ def _check_kind_of_port(path: str, table: DeviceTable, driver: type[ReaderDriver
         raise ConfigurationError(f"{path}.port: driver {table.driver!r} does not speak MQTT; name its line")
     if driver.topics and table.port.startswith("/"):
         raise ConfigurationError(f"{path}.port: driver {table.driver!r} speaks MQTT; write {TOPIC_SCHEME}<topic>")
+
+
+def _web_access(path: str, table: DeviceTable, driver: ReaderDriver) -> WebAccess | None:
+    """How the device's stream is asked for, None on any other port. Raises ConfigurationError."""
+    if not is_web(table.port):
+        return None
+    access = driver.web_access()
+    if access is None:
+        raise ConfigurationError(f"{path}.port: driver {table.driver!r} reads no stream over HTTP; name its line or its topic")
+    if access.password_file is not None and access.username is None:
+        raise ConfigurationError(f"{path}.options.username: missing; a password is given")
+    if access.ca_file is not None and table.port.startswith("http://"):
+        raise ConfigurationError(f"{path}.options.ca_file: only used with https://; change {path}.port or leave it out")
+    for key, name in (("password_file", access.password_file), ("ca_file", access.ca_file)):
+        if name is not None and not os.access(name, os.R_OK):
+            raise ConfigurationError(f"{path}.options.{key}: {name!r} cannot be read")
+    return access
 
 
 def _check_local_broker(devices: Iterable[Device], *, has_broker: bool) -> None:
@@ -442,7 +462,8 @@ def describe(settings: EdgeSettings) -> str:
     for device in settings.devices:
         place = f", portal {device.portal}" if device.portal else f", read point {device.read_point}" if device.read_point else ""
         asked = f", unit {device.options.unit_id} asked every {device.interval_s:g} s" if device.polled else ""
-        lines.append(f"device {device.name}: {device.driver} on {device.port} at {device.baud} baud{place}{asked}")
+        speed = "" if is_topic(device.port) or is_web(device.port) else f" at {device.baud} baud"
+        lines.append(f"device {device.name}: {device.driver} on {device.port}{speed}{place}{asked}")
     for portal in settings.portals:
         rssi = f", at least {portal.min_rssi_dbm:g} dBm" if portal.min_rssi_dbm is not None else ""
         lines.append(

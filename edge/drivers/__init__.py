@@ -21,6 +21,7 @@ _NOT_DRIVERS: Final = frozenset(
         "nmea_sentences",
         "observations",
         "protocol",
+        "reader_json",
     }
 )
 

@@ -189,9 +189,12 @@ class JsonStream:
         return event if isinstance(event, dict) else None
 
     def _next_begin(self, end: int) -> int | None:
-        """Where, inside what is held and up to `end`, an object begins a line."""
+        """Where, inside what is held and up to `end`, an object begins a line or came first after a silence."""
         found = _LINE_BEGIN.search(self._held, 1, end + 1)
-        return None if found is None else found.start() + 1
+        begins = [found.start() + 1] if found is not None else []
+        if 0 < self._mark < end and self._held[self._mark] == ord("{"):
+            begins.append(self._mark)
+        return min(begins, default=None)
 
     def _give_up(self, fault: str, end: int) -> None:
         """Drops the broken object up to where another begins a line, at most up to `end`."""

@@ -34,6 +34,20 @@ class DeviceOptions:
     own: Struct | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class WebAccess:
+    """How a stream that a device serves over HTTP is asked for.
+
+    `username` and the password in `password_file` log in (basic authentication), `ca_file` holds the certificate authority of an
+    https address. `posts` are paths that are sent a POST without content before, in this order.
+    """
+
+    username: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    posts: tuple[str, ...] = ()
+
+
 class ReaderDriver(Protocol):
     """One device's dialect. An instance lives as long as one open line, in its thread, and keeps only a bounded partial frame.
 
@@ -91,6 +105,10 @@ class ReaderDriver(Protocol):
         Default: the first observation ends it. A driver whose answers may say nothing, or come in several frames, knows better.
         """
         return observed
+
+    def web_access(self) -> WebAccess | None:
+        """How the device's stream is asked for over HTTP; None when it serves none."""
+        return None
 
     def start_commands(self) -> list[bytes]:
         """What to send after opening the port, in this order; empty when the device speaks by itself."""

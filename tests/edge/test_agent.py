@@ -35,10 +35,11 @@ from edge.agent import Agent
 from edge.drivers import barcode, nmea, r200, xymd02
 from edge.drivers.observations import Fix, Scan, TagRead
 from edge.drivers.protocol import DeviceOptions
+from edge.line import open_device
 from edge.outbox import FILE_NAME, Outbox
-from edge.ports import Port, open_port
+from edge.ports import Port
 from edge.presence import EPOCH
-from edge.settings import EdgeSettings, parse_settings
+from edge.settings import Device, EdgeSettings, parse_settings
 
 PATIENCE_S = 30.0
 ADDRESS = AgentAddress("depot", "depot-gateway")
@@ -248,8 +249,8 @@ def test_a_port_that_is_gone_is_told_and_opened_again(tmp_path: Path, mosquitto:
     bus = TcpDevice(probe.talk)
     lines: list[Port] = []
 
-    def open_once_then_break(url: str, baud: int) -> Port:
-        lines.append(open_port(url, baud))
+    def open_once_then_break(device: Device) -> Port:
+        lines.append(open_device(device))
         return lines[-1]
 
     def statuses() -> list[str]:
@@ -274,10 +275,10 @@ def test_a_crashed_port_thread_is_told_and_started_again(tmp_path: Path, mosquit
     bus = TcpDevice(Probe().talk)
     crashes = iter([RuntimeError("a fault of ours")])
 
-    def open_crashing(url: str, baud: int) -> Port:
+    def open_crashing(device: Device) -> Port:
         for crash in crashes:
             raise crash
-        return open_port(url, baud)
+        return open_device(device)
 
     with running(Agent(settings(tmp_path, mosquitto.port, probes(bus.url)), open_line=open_crashing)):
         hub.until(lambda: len(hub.celsius("cr-1-probe")) > 3)

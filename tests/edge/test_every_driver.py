@@ -36,6 +36,17 @@ SEEN: dict[str, list[Observation]] = {
     ],
     "ds18b20": [Measured("celsius", 23.125, NOW), Measured("celsius", -10.125, NOW), Measured("celsius", 0.0, NOW)],
     "digital": [Switched("door_open", True, NOW), Switched("door_open", False, NOW)],
+    "impinj": [
+        TagRead("E28011606000020A6681F23F", 1, -52.34, NOW, 208.82, NOW.replace(microsecond=1)),
+        TagRead("8A450224", None, None, NOW, None, NOW),
+        PortChanged(2, True, NOW),
+    ],
+    "zebra": [
+        TagRead("E2003411B802011383257C3D", 2, -47.0, NOW, 12.5, NOW.replace(microsecond=1)),
+        TagRead("BEDD11112222333344445555", None, -39.0, NOW, None, NOW),
+        Scan("ABC-12345", NOW),
+        PortChanged(1, False, NOW),
+    ],
     "nmea": [
         Fix(NOW, 31.23, -121.49, 10.0, 359.5, 9, 0.8, NOW),
         Fix(NOW.replace(second=16), -31.24, 121.5, None, None, None, None, NOW),
@@ -171,7 +182,8 @@ def test_a_line_stuck_on_one_byte_holds_bounded_memory(name: str, byte: int) -> 
 
 @pytest.mark.parametrize("name", driver_names())
 def test_a_driver_refuses_to_say_what_its_device_cannot(name: str) -> None:
-    foreign = SEEN["barcode" if name != "barcode" else "nmea"][0]
+    says = {type(observation) for observation in SEEN[name]}
+    foreign = next(each[0] for each in SEEN.values() if type(each[0]) not in says)
     with pytest.raises(CodeError):
         driver(name).encode(foreign)
 

@@ -16,7 +16,7 @@ from edge.drivers.protocol import DeviceOptions
 from edge.line import FIRST_BACKOFF_S, MAX_BACKOFF_S, Line
 from edge.ports import Port
 from edge.presence import EPOCH
-from edge.settings import parse_settings
+from edge.settings import Device, parse_settings
 
 SCANNER = """
 [agent]
@@ -82,7 +82,7 @@ class Brief:
         """Nothing is held."""
 
 
-def backoffs(rounds: int, open_line: Callable[[str, int], Port]) -> list[float]:
+def backoffs(rounds: int, open_line: Callable[[Device], Port]) -> list[float]:
     stop = Backoffs(rounds)
     devices = parse_settings(tomllib.loads(SCANNER), {}).devices
     Line(devices, Paper(), Clock(), stop=stop, open_line=open_line).run()  # type: ignore[arg-type]
