@@ -38,7 +38,20 @@ JSON = st.recursive(
     max_leaves=6,
 )
 KEYS = st.sampled_from(
-    ["eventType", "tagInventoryEvent", "epcHex", "epc", "antennaPort", "peakRssiCdbm", "phaseAngle", "timestamp", "isHeartBeat", "gpiTransitionEvent", "type", "data", "idHex", "tagData", "barcodeData", "EPCid", "decodedBarcode", "pin", "state", "phase"]
+    [
+        "eventType",
+        "tagInventoryEvent",
+        "epcHex",
+        "epc",
+        "antennaPort",
+        "peakRssiCdbm",
+        "phaseAngle",
+        "timestamp",
+        "isHeartBeat",
+        "data",
+    ]
+) | st.sampled_from(
+    ["gpiTransitionEvent", "type", "idHex", "tagData", "barcodeData", "EPCid", "decodedBarcode", "pin", "state", "phase"]
 )
 VALUES = JSON | st.sampled_from(["tagInventory", "gpiTransition", "gpi", "error", "E280", "9999-12-31T23:59:59+00:01", "HIGH"])
 EVENTS = st.dictionaries(
