@@ -150,7 +150,8 @@ class Subscription:
             self._heard_at = time.monotonic()
             log.info("local_broker_heard broker=%s topics=%d", self.url, len(self._by_topic))
             for station in self.stations:
-                station.health.note("online")
+                if not station.standing_fault:  # what it last said may have come before the answer to SUBSCRIBE
+                    station.health.note("online")
         elif self._heard_at is None and time.monotonic() > deadline and not self._inbox.full():
             raise Unavailable(f"{self.url}: no answer to CONNECT and SUBSCRIBE in {CONNECT_TIMEOUT_S:g} s")
 

@@ -215,6 +215,14 @@ def test_retained_tags_and_barcodes_are_no_new_ones(mosquitto: Mosquitto, device
     assert paper.epcs == ["300833B2DDD9014000000000"]
 
 
+def test_a_retained_fault_stands_although_it_came_before_the_broker_answered(mosquitto: Mosquitto, devices: MqttPublisher) -> None:
+    devices.publish("zebra/fixed", b'{"type":"error","data":{"message":"radio failed"}}', retain=True)
+    paper = Paper()
+    with hearing(mosquitto.port, paper) as heard:
+        until(lambda: bool(heard.stations[0].standing_fault) and heard._heard_at is not None)
+        until(lambda: [status.state for status in paper.statuses if status.device == "fixed"][-1:] == ["fault"])
+
+
 def test_a_message_that_is_too_large_is_counted_at_its_device_and_costs_no_other(
     mosquitto: Mosquitto, devices: MqttPublisher
 ) -> None:
