@@ -30,6 +30,10 @@ MAX_ERRANDS: Final = 8
 """What may wait to be said between two polls."""
 ERRAND_S: Final = 5.0
 """Real seconds an errand waits for the line: longer than a poll, shorter than a person at a lamp."""
+GIVE_UP_AFTER: Final = 12
+"""Polls in a row, of all devices of a line, without an answer; the line is then opened anew: its other end may be long gone."""
+MIN_POLL_GAP_S: Final = 0.005
+"""Real seconds between two polls of a device, however fast the clock is told to run."""
 OFFLINE_AFTER: Final = 3
 """Polls or start commands in a row without a byte in answer."""
 
@@ -63,6 +67,7 @@ class Line:
         self._is_open = False
         self._is_good = False
         self._is_owed = False
+        self._unheard = 0
         self._failures = 0
         self._opened_at = self._heard_at = time.monotonic()
 
@@ -118,6 +123,7 @@ class Line:
         port = self._open_line(self.stations[0].device)
         try:
             self._is_open, self._is_good, self._opened_at = True, False, time.monotonic()
+            self._is_owed, self._unheard = False, 0
             if not self._failures:
                 self._tell_open()
             for station in self.stations:
@@ -195,7 +201,7 @@ class Line:
             self._run_errands(port)
             if time.monotonic() >= station.due_at and self._is_safe(station):
                 self._poll(port, station)
-                interval_s = self._clock.real_seconds(station.device.interval_s)
+                interval_s = max(MIN_POLL_GAP_S, self._clock.real_seconds(station.device.interval_s))
                 station.due_at = max(station.due_at + interval_s, time.monotonic())
             self._judge(observed=False)
             for each in self.stations:
@@ -230,11 +236,18 @@ class Line:
         if not observations and not is_answered:
             station.counts["no_answer"] += 1
             self._count_unanswered(station)
+            self._give_up_when_deaf()
             return
-        station.unanswered = 0
+        station.unanswered = self._unheard = 0
         if not observations:
             station.health.note("online")
         self._deliver(station, observations, now)
+
+    def _give_up_when_deaf(self) -> None:
+        """Raises Unavailable when nobody on the line has answered for long: a half-open connection tells nothing of itself."""
+        self._unheard += 1
+        if self._unheard >= GIVE_UP_AFTER:
+            raise Unavailable(f"port {self.url!r}: nobody answered {self._unheard} polls; the line is opened anew")
 
     def _drop_stale(self, port: Port) -> None:
         """Throws away what came unasked; after an unanswered poll also what is still on its way, until the line is silent.

@@ -18,7 +18,7 @@ from edge.outputs import make_output
 from edge.ports import open_port
 from edge.settings import parse_settings
 from edge.writer import PortalRead, Reading
-from simulators.devices.line import Device
+from simulators.devices.line import Connection, Device
 from simulators.devices.line import Line as Wire
 from simulators.devices.modbus_bus import ModbusBus, Unit
 from simulators.devices.sysfs import SHORTED, FakeSysfs, put
@@ -167,6 +167,35 @@ async def test_a_group_that_is_refused_is_a_fault_and_the_others_are_read() -> N
     async with Running(modbus("ahu", url, 1, options=options)) as running:
         await running.until(lambda paper: "fault" in paper.states("ahu") and paper.readings("ahu"))
     assert "exception_reply: unit 1 refuses function 4, 1 from 900: code 2, no such register" in running.paper.details("ahu")
+    await wire.close()
+
+
+class HalfOpen:
+    """A serial server that keeps the first connections open and no longer hears them; the next one works."""
+
+    def __init__(self, bus: ModbusBus, deaf: int) -> None:
+        self.bus = bus
+        self.deaf = deaf
+        self.connections = 0
+
+    async def attend(self, connection: Connection) -> None:
+        self.connections += 1
+        if self.connections > self.deaf:
+            await self.bus.attend(connection)
+        while await connection.reader.read(256):
+            pass
+
+
+async def test_a_connection_that_only_seems_to_be_open_is_told_and_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.drivers.modbus.Driver.reply_timeout_s", 0.02)
+    monkeypatch.setattr("edge.line.SILENCE_S", 0.01)
+    server = HalfOpen(ModbusBus({1: probe(41)}), deaf=1)
+    wire, url = await wired(server)
+    async with Running(modbus("cr-1", url, 1)) as running:
+        await running.until(lambda paper: "offline" in paper.states("cr-1"))
+        await running.until(lambda paper: paper.readings("cr-1"))
+        await running.until(lambda paper: paper.states("cr-1")[-1] == "online")
+    assert server.connections == 2
     await wire.close()
 
 
