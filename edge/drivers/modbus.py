@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from core.errors import CodeError
 from edge.drivers import modbus_map
-from edge.drivers.modbus_frame import EXCEPTION, TCP_HEAD_BYTES, crc, framed, refusal, reply_bytes, request
+from edge.drivers.modbus_frame import EXCEPTION, MAX_BITS, MAX_WORDS, TCP_HEAD_BYTES, crc, framed, refusal, reply_bytes, request
 from edge.drivers.modbus_map import BITS, Group, Register
 from edge.drivers.observations import Fault, Measured, Observation, Switched
 from edge.drivers.protocol import DeviceOptions, ReaderDriver
@@ -130,8 +130,10 @@ class Driver(ReaderDriver):
     def _next_request(self) -> bytes:
         group = self._asked = self._left.popleft()
         self._transaction = (self._transaction + 1) & 0xFFFF
-        body = request(self.options.unit_id, group.function, group.address, group.count)
-        return framed(body, self.own.framing, self._transaction)
+        return framed(self._request(group), self.own.framing, self._transaction)
+
+    def _request(self, group: Group) -> bytes:
+        return request(self.options.unit_id, group.function, group.address, group.count)
 
     def _lengths(self) -> list[int]:
         """Bytes of the RTU frames that may come: answers, the longest first, then a request (echoed or captured), an exception."""
@@ -148,7 +150,7 @@ class Driver(ReaderDriver):
             if start < 0 or not _has_shape(window, start, length):
                 continue
             frame = bytes(window[start:])
-            if crc(frame[:-2]) != frame[-2:]:
+            if crc(frame[:-2]) != frame[-2:] or (length == REQUEST_BODY_BYTES + 2 and not self._may_ask(frame[:-2])):
                 continue
             self._drop(start)
             window.clear()
@@ -157,6 +159,18 @@ class Driver(ReaderDriver):
             is_answer = window[0] == self.options.unit_id and _has_shape(window, 0, lengths[0])
             self._drop(1, "bad_crc" if is_answer else "noise_bytes")
         return None
+
+    def _may_ask(self, body: bytes) -> bool:
+        """True when six bytes are a request and not the beginning of an answer, whose CRC then fits by chance.
+
+        While polling only our own request is echoed. In a capture an address whose high byte is the length of an answer is doubted
+        unless the map knows it.
+        """
+        if self._is_polling:
+            return self._asked is not None and body == self._request(self._asked)
+        address = int.from_bytes(body[2:4], "big")
+        known = any(group.function == body[1] and group.address == address for group in self._groups)
+        return known or body[2] not in self._replies
 
     def _take_tcp(self) -> bytes | None:
         """The body of the frame at the front, once it is whole; what is no header is passed over byte by byte."""
@@ -197,8 +211,9 @@ class Driver(ReaderDriver):
     def _note_request(self, body: bytes) -> None:
         """A request: our own, echoed by the adapter, or one in a capture, which says what the next answer holds."""
         self.counts["echo"] += 1
-        if not self._is_polling:
-            self._asked = Group(body[1], int.from_bytes(body[2:4], "big"), int.from_bytes(body[4:6], "big"))
+        count = int.from_bytes(body[4:6], "big")
+        if not self._is_polling and 1 <= count <= (MAX_BITS if body[1] in BITS else MAX_WORDS):
+            self._asked = Group(body[1], int.from_bytes(body[2:4], "big"), count)
 
     def _answered(self, body: bytes) -> Group | None:
         """The registers that an answer holds; None, and counted, when it is not the answer to what was asked."""
