@@ -13,9 +13,8 @@ from core.errors import Unavailable
 from core.messages import DeviceStatus, StateChange
 from edge.clock import Clock
 from edge.drivers.observations import TagRead
-from edge.line import Line
+from edge.line import Line, open_device
 from edge.outputs import make_output
-from edge.ports import open_port
 from edge.settings import parse_settings
 from edge.writer import PortalRead, Reading
 from simulators.devices.line import Connection, Device
@@ -73,7 +72,7 @@ class Running:
     def __init__(self, devices: str) -> None:
         settings = parse_settings(tomllib.loads(GATEWAY + devices), {})
         self.paper, self._stop = Paper(), threading.Event()
-        self.line = Line(settings.devices, self.paper, Clock(), stop=self._stop, open_line=open_port)  # type: ignore[arg-type]
+        self.line = Line(settings.devices, self.paper, Clock(), stop=self._stop, open_line=open_device)  # type: ignore[arg-type]
         self._thread = threading.Thread(target=self.line.run)
 
     async def __aenter__(self) -> "Running":
