@@ -19,6 +19,7 @@ class Permission(StrEnum):
     ALERTS_DECIDE = "alerts.decide"
     COLD_ROOMS_READ = "cold_rooms.read"
     STOCK_READ = "stock.read"
+    STOCK_CORRECT = "stock.correct"
     VEHICLES_READ = "vehicles.read"
     PLANS_READ = "plans.read"
     PLANS_DECIDE = "plans.decide"
@@ -46,6 +47,7 @@ PERMISSIONS: Final = MappingProxyType[Role, frozenset[Permission]](
             P.ALERTS_DECIDE,
             P.COLD_ROOMS_READ,
             P.STOCK_READ,
+            P.STOCK_CORRECT,
             P.DEVICES_READ,
             P.ORDERS_READ,
         },

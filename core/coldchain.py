@@ -1,4 +1,4 @@
-"""Limits and excursions as folds over readings in event time; edge and hub run this same code.
+"""Limits and excursions as folds over readings in event time. The hub runs them; they are pure, so that an agent can too.
 
 A fold takes readings in order of event time. A reading outside the limit begins a run; time counts while one outside reading
 follows another; the run becomes an excursion when the counted time reaches the delay; it ends at the first reading that is

@@ -15,10 +15,23 @@ from psycopg import AsyncConnection
 from core.errors import ConfigurationError, Unavailable
 from hub.adapters.intake import Intake
 from hub.adapters.mqtt import Broker
+from hub.adapters.notify import LOG, to_log
 from hub.adapters.postgres import Pool, conninfo, make_pool, outside_transaction, transaction
 from hub.adapters.solvers.process import SolverProcess
 from hub.health import HUB_APPLICATION
-from hub.services import device_states, devices, dispatch, limits, mirror, positions, receiving, rejections, system, upkeep
+from hub.services import (
+    device_states,
+    devices,
+    dispatch,
+    limits,
+    mirror,
+    notifications,
+    positions,
+    receiving,
+    rejections,
+    system,
+    upkeep,
+)
 from hub.services.ingest import Handlers
 from hub.services.ingest_line import IngestLine
 from hub.settings import HubSettings
@@ -30,6 +43,7 @@ MIRROR_LOOK_EVERY_S: Final = 10.0
 STATUS_EVERY_S: Final = 10.0
 SILENCE_EVERY_S: Final = 30.0  # of the scenario
 WATCH_EVERY_S: Final = 1.0
+TELL_EVERY_S: Final = 1.0
 QUIET_EVERY_S: Final = 15.0  # of the scenario
 CHORE_SHORTEST_S: Final = 0.25
 UPLINK_SETTLES_S: Final = 3.0  # after a pallet's last read, until its last passage has arrived
@@ -98,6 +112,7 @@ def make_chores(settings: HubSettings) -> Sequence[Chore]:
         Chore("clear alerts of refusals", TRIM_EVERY_S, rejections.clear_quiet),
         Chore("keep the mirror's queue within bounds", MIRROR_LOOK_EVERY_S, mirror.keep_within_bounds),
         Chore("trim outgoing", TRIM_EVERY_S, upkeep.trim_outgoing),
+        Chore("tell of alerts", TELL_EVERY_S, partial(notifications.tell, channel=LOG, send=to_log)),
         Chore("find silence", max(real(SILENCE_EVERY_S), CHORE_SHORTEST_S), limits.find_silence),
         Chore(
             "close quiet receipts",

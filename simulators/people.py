@@ -9,6 +9,7 @@ from core.errors import QuartermasterError, Unavailable
 from simulators.api_client import ApiClient, Json
 from simulators.pace import Pace
 from simulators.scenario import Acknowledge, PlanDay, UrgentOrder, anchored
+from simulators.truth import DayPlanned, OrderTaken, Tallies
 from simulators.world.driving import Driving, Stop
 
 MAX_TRIES: Final = 40
@@ -40,10 +41,11 @@ async def patiently(what: str, ask: Callable[[], Awaitable[Json]]) -> Json:
 class People:
     """The staff of a scenario."""
 
-    def __init__(self, api: ApiClient, pace: Pace, tell: Tell) -> None:
+    def __init__(self, api: ApiClient, pace: Pace, tell: Tell, tallies: Tallies) -> None:
         self._api = api
         self._pace = pace
         self._tell = tell
+        self._tallies = tallies
 
     async def do(self, event: PlanDay | UrgentOrder | Acknowledge) -> None:
         """One thing a person does. A refusal is told, not raised: the world goes on."""
@@ -51,19 +53,28 @@ class People:
             if isinstance(event, PlanDay):
                 await self._plan_day(event)
             elif isinstance(event, UrgentOrder):
-                order = anchored(event.order, self._pace.start)
-                await patiently("urgent order", lambda: self._api.post("/orders", order))
-                self._tell(f"an urgent order comes in: {order['id']} for {order['destination']}")
+                await self._take_order(anchored(event.order, self._pace.start))
             else:
                 await self._acknowledge(event)
         except QuartermasterError as error:
             self._tell(f"refused: {error}")
+
+    async def _take_order(self, order: dict[str, Any]) -> None:
+        at, certain = self._now(), False
+        try:
+            await patiently("urgent order", lambda: self._api.post("/orders", order))
+            certain = True
+            self._tell(f"an urgent order comes in: {order['id']} for {order['destination']}")
+        finally:
+            if any(day.site == order["site"] for day in self._tallies.days):
+                self._tallies.orders.append(OrderTaken(order["id"], order["site"], at, certain))
 
     async def _plan_day(self, event: PlanDay) -> None:
         path = f"/sites/{event.site}/plan"
         plan = await patiently("plan of the day", lambda: self._api.post(path, {"from": self._pace.start}))
         if plan["state"] == "proposed":
             plan = await self._api.post(f"/plans/{plan['id']}/accept")
+        self._tallies.days.append(DayPlanned(event.site, self._now()))
         stops = sum(len(route["stops"]) for route in plan["routes"])
         self._tell(
             f"the dispatcher plans the day: {stops} stops on {len(plan['routes'])} routes, {plan['distance_m'] / 1000:.1f} km"
@@ -108,6 +119,9 @@ class People:
             opens_s=self._elapsed_s(stop["window_from"]),
             service_s=self._elapsed_s(stop["departure_at"]) - self._elapsed_s(stop["start_at"]),
         )
+
+    def _now(self) -> datetime:
+        return self._pace.moment(self._pace.elapsed_s())
 
     def _elapsed_s(self, moment: str) -> float:
         return (datetime.fromisoformat(moment) - self._pace.start).total_seconds()

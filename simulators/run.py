@@ -37,17 +37,18 @@ from simulators.scenario import (
     UrgentOrder,
     expiry,
 )
-from simulators.truth import Tallies, write_truth
+from simulators.truth import Delivery, HeldUp, Tallies, Truth, write_truth
 from simulators.world.cold_room import ColdRoom
 from simulators.world.driving import Driving, Stop
 from simulators.world.goods import Goods, data_matrix
 from simulators.world.pallet import Strays
+from simulators.world.warmth import warmings
 
 TRUTH_EVERY_S: Final = 1.0
 SETTLE_LIMIT_S: Final = 30.0
 """Real seconds a stopping world waits for a pallet that is just passing."""
 SHORTEST_ABSENCE_S: Final = 2.0
-ABSENCE_REAL_S: Final = 0.5
+ABSENCE_REAL_S: Final = 1.0
 MINUTE: Final = 60.0
 
 
@@ -151,7 +152,7 @@ class World:
             tasks += [group.create_task(self._happen(event), name=f"event {index}") for index, event in self._timed()]
             if self.api is not None and self.drivings:
                 sites = {van.site for van in self.scenario.vans}
-                people = People(self.api, self.pace, self.tell)
+                people = People(self.api, self.pace, self.tell, self.tallies)
                 tasks.append(group.create_task(people.drive_plans(self.drivings, sites), name="drivers"))
             if self.truth is not None:
                 tasks.append(group.create_task(self._write_truth(self.truth), name="truth"))
@@ -164,7 +165,7 @@ class World:
             for task in tasks:
                 task.cancel()
         if self.truth is not None:
-            write_truth(self.truth, self.tallies.snapshot(datetime.now(UTC), final=True))
+            write_truth(self.truth, self._snapshot(final=True))
 
     def _timed(self) -> list[tuple[int, Event]]:
         timed = enumerate(self.scenario.events)
@@ -183,8 +184,22 @@ class World:
 
     async def _write_truth(self, path: Path) -> None:
         while True:
-            write_truth(path, self.tallies.snapshot(datetime.now(UTC), final=False))
+            write_truth(path, self._snapshot(final=False))
             await asyncio.sleep(TRUTH_EVERY_S)
+
+    def _snapshot(self, *, final: bool) -> Truth:
+        ended_s = max(0.0, self.pace.elapsed_s())
+        return self.tallies.snapshot(
+            datetime.now(UTC),
+            final=final,
+            ended_at=self.pace.moment(ended_s),
+            warmings=list(warmings(self.scenario, self._rooms, self.pace, ended_s=ended_s)),
+            held_up=[
+                HeldUp(name, self.pace.moment(jam.from_s), jam.lasted_s)
+                for name, driving in self.drivings.items()
+                for jam in driving.jams
+            ],
+        )
 
     async def _happen(self, event: Event) -> None:
         await self.pace.until(event.at_min * MINUTE)
@@ -192,7 +207,7 @@ class World:
             return
         if isinstance(event, PlanDay | UrgentOrder | Acknowledge):
             if self.api is not None:
-                await People(self.api, self.pace, self.tell).do(event)
+                await People(self.api, self.pace, self.tell, self.tallies).do(event)
         elif isinstance(event, CompressorFails):
             self.tell(f"the compressor of {event.room} fails")
             await self.pace.until(event.until_min * MINUTE)
@@ -216,7 +231,11 @@ class World:
             key, reader = next(each for each in self._readers.items() if each[1].reader.portal == event.gate)
             epcs = self._goods.pallet(event)
             self.tell(f"a pallet of {len(epcs)} cartons ({event.shipment}) goes through {event.gate}")
-            seen = await reader.carry(self._lines[key], epcs, f"{self.scenario.scenario.seed}:{event.shipment}")
+            attempts = await reader.carry(self._lines[key], epcs, f"{self.scenario.scenario.seed}:{event.shipment}")
+            seen = bool(attempts) and all(each.certain for each in attempts[-1])
+            if attempts:
+                once = seen and len(attempts) == 1 and all(each.most == 1 for each in attempts[0])
+                self.tallies.deliveries.append(Delivery(event.gate, event.shipment, event.is_as_announced, len(attempts), once))
         else:
             key, scanner = next(each for each in self._scanners.items() if each[1].read_point == event.read_point)
             day = expiry(self.pace.start, event.expiry_in_days)

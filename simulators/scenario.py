@@ -155,6 +155,11 @@ class DeliveryPasses(Part, frozen=True, tag="delivery_passes", tag_field="kind")
     wrong: list[Gtin] = []
     foreign_tags: Annotated[int, Meta(ge=0)] = 0
 
+    @property
+    def is_as_announced(self) -> bool:
+        """Whether just what was announced goes through."""
+        return not (self.missing or self.wrong or self.foreign_tags)
+
 
 class CompressorFails(Part, frozen=True, tag="compressor_fails", tag_field="kind"):
     """A room's compressor stands still until `until_min`."""

@@ -6,6 +6,7 @@ before that is in doubt: it may be stored or not.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -31,13 +32,17 @@ class ProbeTally(Struct, frozen=True):
 
 
 class Crossing(Struct, frozen=True):
-    """One tag went through one portal. `certain` is False when the reader or its line gave up on the way."""
+    """One tag went through one portal. `certain` is False when the reader or its line gave up on the way.
+
+    `most` is how many passages it may make: one, and one more for each pause in which the portal could take the tag for gone.
+    """
 
     site: str
     portal: str
     epc: str
     at: datetime
     certain: bool
+    most: int = 1
 
 
 class TrackerTally(Struct, frozen=True):
@@ -59,6 +64,57 @@ class Scanned(Struct, frozen=True):
     certain: bool
 
 
+class Delivery(Struct, frozen=True):
+    """A shipment's pallet was taken through a gate, in so many `attempts`; `clean` when it held just what was announced.
+
+    `certain` when one attempt was enough and all its tags crossed once: then it makes one receipt and no more.
+    """
+
+    gate: str
+    shipment: str
+    clean: bool
+    attempts: int
+    certain: bool
+
+
+class Warming(Struct, frozen=True):
+    """The air of a room was outside a limit for longer than its delay, where a probe should have told of it.
+
+    `ended_at` is None while it still was when the world ended. `certain` is False when it had only just lasted long enough.
+    """
+
+    rule: str
+    site: str
+    device: str
+    started_at: datetime
+    ended_at: datetime | None
+    certain: bool
+
+
+class DayPlanned(Struct, frozen=True):
+    """The dispatcher had the day of a site planned and accepted it."""
+
+    site: str
+    at: datetime
+
+
+class OrderTaken(Struct, frozen=True):
+    """An urgent order was taken by the API while a plan of its site was in force; `certain` is False when no answer came."""
+
+    order: str
+    site: str
+    at: datetime
+    certain: bool
+
+
+class HeldUp(Struct, frozen=True):
+    """A van with stops before it stood in a jam, for `lasted_s` seconds of the story so far."""
+
+    vehicle: str
+    at: datetime
+    lasted_s: float
+
+
 class Truth(Struct, frozen=True):
     """Everything at once. `final` is True when the world stood still."""
 
@@ -71,6 +127,13 @@ class Truth(Struct, frozen=True):
     scans: list[Scanned]
     unseen: list[str]
     """Pallets that went by while no reader was ready."""
+    ended_at: datetime | None = None
+    """The moment of the story at which this was written."""
+    deliveries: list[Delivery] = []
+    warmings: list[Warming] = []
+    days: list[DayPlanned] = []
+    orders: list[OrderTaken] = []
+    held_up: list[HeldUp] = []
 
 
 @dataclass(slots=True)
@@ -86,9 +149,20 @@ class Tallies:
     crossings: list[Crossing] = field(default_factory=list)
     scans: list[Scanned] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    days: list[DayPlanned] = field(default_factory=list)
+    orders: list[OrderTaken] = field(default_factory=list)
 
-    def snapshot(self, now: datetime, *, final: bool) -> Truth:
-        """The counts as they stand."""
+    def snapshot(
+        self,
+        now: datetime,
+        *,
+        final: bool,
+        ended_at: datetime | None = None,
+        warmings: Sequence[Warming] = (),
+        held_up: Sequence[HeldUp] = (),
+    ) -> Truth:
+        """The counts as they stand, and what the world says of its rooms and vans at the moment `ended_at` of the story."""
         return Truth(
             scenario=self.scenario,
             written_at=now,
@@ -101,6 +175,12 @@ class Tallies:
             trackers=[TrackerTally(*key, count, list(self.certain.get(key, []))) for key, count in sorted(self.sent.items())],
             scans=list(self.scans),
             unseen=list(self.unseen),
+            ended_at=ended_at,
+            deliveries=list(self.deliveries),
+            warmings=list(warmings),
+            days=list(self.days),
+            orders=list(self.orders),
+            held_up=list(held_up),
         )
 
 

@@ -142,15 +142,26 @@ def balance(movements: Iterable[Movement], opening: Mapping[Place, int] | None =
     return {place: quantity for place, quantity in held.items() if quantity}
 
 
-def reversal(movement: Movement, *, key: str, reason: str, actor: str, event_time: datetime) -> Movement:
-    """The movement that takes another one back. Raises RuleViolation without a reason."""
+def correction(movement: Movement, right: int, *, key: str, reason: str, actor: str, event_time: datetime) -> Movement:
+    """The movement after which a wrong one has moved `right` units instead of its own quantity; 0 when it never happened.
+
+    Raises RuleViolation without a reason, when nothing would change, and for a unit with a serial that is not to be taken back.
+    """
     if not reason.strip():
         raise RuleViolation(f"correcting movement {movement.key} needs a reason")
+    if right < 0:
+        raise RuleViolation(f"quantity: {right} units cannot have moved; give what really moved, or 0 if nothing did")
+    if right == movement.quantity:
+        raise RuleViolation(f"quantity: movement {movement.key} says {right} already: there is nothing to correct")
+    if movement.epc is not None and right:
+        raise RuleViolation(f"quantity: movement {movement.key} is of one unit with a serial; it can only be taken back, with 0")
+    too_much = right < movement.quantity
     return replace(
         movement,
         key=key,
-        from_location=movement.to_location,
-        to_location=movement.from_location,
+        quantity=abs(movement.quantity - right),
+        from_location=movement.to_location if too_much else movement.from_location,
+        to_location=movement.from_location if too_much else movement.to_location,
         reason=reason.strip(),
         actor=actor,
         event_time=event_time,

@@ -86,7 +86,7 @@ async def commit_group(
     """
     outcome = Outcome(repeated_batches=group.asked_again)
     await db.execute(_SQL["lift_decompression_limit"])
-    known = await _lock_lives(db, group, memory=memory, learned=outcome.learned)
+    known = await _lock_lives(db, group, memory=memory, learned=outcome.learned, now=now)
     fresh = [(each.life, each.seq) not in known for each in group.envelopes]
     outcome.batches = sum(fresh)
     outcome.repeated_batches += len(fresh) - outcome.batches
@@ -98,7 +98,7 @@ async def commit_group(
 
     await devices.touch_agents(db, group.envelopes, now)
     outcome.misdated_statuses = await devices.take_agent_statuses(db, group.statuses, now)
-    outcome.receipts = await _mark(db, group, known)
+    outcome.receipts = await _mark(db, group, known, now)
     return outcome
 
 
@@ -150,13 +150,15 @@ def _asked(group: IngestGroup) -> dict[Life, set[int]]:
     return asked
 
 
-async def _lock_lives(db: AsyncConnection, group: IngestGroup, *, memory: Memory, learned: Memory) -> set[tuple[Life, int | None]]:
+async def _lock_lives(
+    db: AsyncConnection, group: IngestGroup, *, memory: Memory, learned: Memory, now: datetime
+) -> set[tuple[Life, int | None]]:
     """Locks the record of every life in the group and returns the batches that it already holds."""
     asked = _asked(group)
     if not asked:
         return set()
     if not asked.keys() <= memory.lives:
-        await db.execute(_SQL["open_lives"], _names(asked))
+        await db.execute(_SQL["open_lives"], {**_names(asked), "now": now})
         learned.lives.update(asked)
     bounds = {"firsts": [min(each) for each in asked.values()], "lasts": [max(each) for each in asked.values()]}
     rows = await (await db.execute(_SQL["lock_lives"], {**_names(asked), **bounds})).fetchall()
@@ -178,7 +180,9 @@ def _within(seq: int, known: Range[int]) -> bool:
     return known.lower is not None and known.upper is not None and known.lower <= seq < known.upper
 
 
-async def _mark(db: AsyncConnection, group: IngestGroup, known: set[tuple[Life, int | None]]) -> list[tuple[AgentAddress, Receipt]]:
+async def _mark(
+    db: AsyncConnection, group: IngestGroup, known: set[tuple[Life, int | None]], now: datetime
+) -> list[tuple[AgentAddress, Receipt]]:
     """Writes down what is now committed and words the receipts: also for batches that were committed before."""
     asked = _asked(group)
     refused: dict[Life, set[int]] = {}
@@ -190,7 +194,7 @@ async def _mark(db: AsyncConnection, group: IngestGroup, known: set[tuple[Life, 
     if new:
         await db.execute(
             _SQL["mark_received"],
-            {**_names(new), "seqs": [multirange_text(ranges_of(seqs)) for seqs in new.values()]},
+            {**_names(new), "now": now, "seqs": [multirange_text(ranges_of(seqs)) for seqs in new.values()]},
         )
     return [
         (AgentAddress(life.site, life.agent), Receipt(life.boot, ranges_of(seqs), sorted(refused.get(life, ()))))

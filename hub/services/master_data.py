@@ -228,7 +228,7 @@ async def _write(db: AsyncConnection, rows: Rows, now: datetime, *, actor: str) 
         "products": await _put(db, _SQL["put_products"], rows["products"]),
         "lots": await _put(db, _SQL["put_lots"], lots),
         "shipments": await _put_papers(db, _SHIPMENTS, rows["shipments"], now),
-        "limit_rules": await _put(db, _SQL["put_limit_rules"], rows["limit_rules"]),
+        "limit_rules": await _put(db, _SQL["put_limit_rules"], [{**row, "now": now} for row in rows["limit_rules"]]),
         "devices": await _put(db, _SQL["put_devices"], rows["devices"]),
         "vehicles": await _put(db, _SQL["put_vehicles"], rows["vehicles"]),
         "destinations": await _put(db, _SQL["put_destinations"], rows["destinations"]),

@@ -5,7 +5,7 @@ as long as a transaction posts once.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -21,9 +21,9 @@ from hub.domain.stock import (
     Movement,
     NotOnHand,
     Place,
+    correction,
     fefo_order,
     net_changes,
-    reversal,
 )
 from hub.services import events
 from hub.sql import named
@@ -32,6 +32,7 @@ _SQL = named("stock")
 
 LIST_MAX: Final = 1000
 MOVEMENTS_MAX: Final = 1000
+REASON_MAX: Final = 1000
 _COLUMNS: Final = (
     "key", "gtin", "lot", "epc", "quantity", "from_location", "to_location", "biz_step", "disposition", "reason", "actor",
     "event_time",
@@ -125,20 +126,42 @@ async def put_lot(db: AsyncConnection, gtin: str, lot: str, *, expiry: date | No
         )
 
 
-async def correct_movement(
-    db: AsyncConnection, movement_id: int, *, key: str, reason: str, actor: str, event_time: datetime, now: datetime
-) -> int:
-    """Takes a movement back by a new one that names a reason and a person; returns the new one's id.
+def correction_key(movement_id: int) -> str:
+    """The key of the one movement that corrects another; the SQL of a lot's movements reads it."""
+    return f"correction:{movement_id}"
 
-    Raises NotFound, RuleViolation without a reason, and whatever `post_movements` raises.
+
+async def correct_movement(
+    db: AsyncConnection, movement_id: int, right: int, *, reason: str, actor: str, now: datetime
+) -> dict[str, Any]:
+    """Puts a wrong movement right by a new one that names a reason and a person, and returns the new one.
+
+    `right` is how many units really moved; 0 when none did. A movement is corrected once: the same correction told again gives
+    the one there is, another one is refused, for a correction that was wrong is itself a movement to correct. Raises NotFound,
+    RuleViolation, and whatever `post_movements` raises.
     """
-    async with db.cursor(row_factory=class_row(Movement)) as cursor:
-        await cursor.execute(_SQL["movement_by_id"], {"id": movement_id})
-        movement = await cursor.fetchone()
-    if movement is None:
-        raise NotFound(f"there is no movement {movement_id}")
-    correction = reversal(movement, key=key, reason=reason, actor=actor, event_time=event_time)
-    return (await post_movements(db, [correction], now))[0]
+    async with db.transaction():
+        async with db.cursor(row_factory=class_row(Movement)) as cursor:
+            # Locked, so that two people who correct it at once are told of each other.
+            await cursor.execute(_SQL["lock_movement"], {"id": movement_id})
+            movement = await cursor.fetchone()
+            if movement is None:
+                raise NotFound(f"there is no movement {movement_id}")
+            await cursor.execute(_SQL["movements_by_key"], {"keys": [correction_key(movement_id)]})
+            before = await cursor.fetchone()
+        made = correction(movement, right, key=correction_key(movement_id), reason=reason, actor=actor, event_time=now)
+        if before is not None and before != replace(made, event_time=before.event_time):
+            raise RuleViolation(
+                f"movement {movement_id} was corrected already, by {before.actor} ({before.reason}): correct that one instead"
+            )
+        if before is None:
+            await post_movements(db, [made], now)
+        async with db.cursor(row_factory=dict_row) as rows:
+            await rows.execute(_SQL["movement_with_key"], {"key": made.key})
+            row = await rows.fetchone()
+    if row is None:
+        raise RuntimeError(f"movement {made.key} was posted and is not there")
+    return row
 
 
 async def list_stock(

@@ -20,5 +20,11 @@ async def has_schema(db: AsyncConnection) -> bool:
 
 
 async def trim_outgoing(db: AsyncConnection, now: datetime) -> int:  # noqa: ARG001 - a chore's arguments
-    """Drops all but the newest OUTGOING_KEPT outgoing events; returns how many went."""
-    return (await db.execute(_SQL["trim_outgoing"], {"kept": OUTGOING_KEPT})).rowcount
+    """Drops all but the newest OUTGOING_KEPT outgoing events, and what was noted of them; returns how many went.
+
+    Events that a reader has still to look through are left to it.
+    """
+    gone = (await db.execute(_SQL["trim_outgoing"], {"kept": OUTGOING_KEPT})).rowcount
+    if gone:
+        await db.execute(_SQL["trim_notifications"])
+    return gone

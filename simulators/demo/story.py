@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import psycopg
 
-from simulators.demo.tally import queries
+from simulators.demo.rows import queries
 
 LOOK_EVERY_S: Final = 0.5
 MAX_READ_BYTES: Final = 65_536

@@ -1,19 +1,17 @@
 """Counts what the database holds and holds it against the truth of the simulators."""
 
 from collections import Counter
-from importlib.resources import files
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 
 import psycopg
 from msgspec import Struct
 
+from simulators.demo.consequences import judge_story
+from simulators.demo.rows import Rows, fetch, listed, queries
 from simulators.truth import Truth
 
 QUANTITIES: Final = ("celsius", "humidity_percent")
 """What one answer of a probe holds."""
-MAX_NAMED: Final = 5
-"""How many of the things that are wrong a message names."""
-_MARK: Final = "-- name: "
 
 
 class Summary(Struct, frozen=True):
@@ -49,20 +47,9 @@ MUST_HAPPEN: Final = (
 )
 
 
-def _trusted(text: str) -> LiteralString:
-    # The file ships with the program and holds no input of anyone's.
-    return text
-
-
-def queries(name: str) -> dict[str, LiteralString]:
-    """The named statements of a .sql file beside this module."""
-    text = files("simulators.demo").joinpath(f"{name}.sql").read_text(encoding="utf-8")
-    blocks = (block.partition("\n") for block in text.split(_MARK)[1:])
-    return {title.strip(): _trusted(body.strip()) for title, _, body in blocks}
-
-
 _SQL: Final = queries("tally")
-Rows = list[tuple[Any, ...]]
+Tag = tuple[str, str, str]
+"""Site, portal, EPC in hexadecimal."""
 
 
 async def tally(uri: str, truth: Truth) -> Summary:
@@ -74,14 +61,17 @@ async def tally(uri: str, truth: Truth) -> Summary:
         failures += await _passages(db, truth)
         failures += await _positions(db, truth)
         failures += _scans(truth, await _rows(db, "scans"))
-        failures += _list("messages were rejected", await _rows(db, "rejected"))
+        conflicts = await _rows(db, "conflicts")
+        failures += listed("readings came twice with different values", conflicts)
+        failures += await judge_story(db, truth)
+        failures += listed("messages were rejected", await _rows(db, "rejected"))
         unbalanced = await _rows(db, "ledger_differences")
-        failures += _list("stock differs from its movements (location, gtin, lot, moved, stock)", unbalanced)
+        failures += listed("stock differs from its movements (location, gtin, lot, moved, stock)", unbalanced)
     return Summary(
         **dict(zip(names, totals, strict=True)),
         readings_sent=sum(probe.answered for probe in truth.probes) * len(QUANTITIES),
         readings_lost=lost,
-        readings_doubled=doubled,
+        readings_doubled=doubled + len(conflicts),
         ledger_balanced=not unbalanced,
         failures=failures + [f"not seen by any reader: {what}" for what in truth.unseen],
     )
@@ -93,7 +83,7 @@ def missing_parts(summary: Summary) -> list[str]:
 
 
 async def _rows(db: psycopg.AsyncConnection, name: str, values: dict[str, list[Any]] | None = None) -> Rows:
-    return await (await db.execute(_SQL[name], values)).fetchall()
+    return await fetch(db, _SQL[name], values)
 
 
 async def _totals(db: psycopg.AsyncConnection) -> tuple[list[str], tuple[int, ...]]:
@@ -117,18 +107,25 @@ def _readings(truth: Truth, rows: Rows) -> tuple[int, int, list[str]]:
                     f"and {probe.answered} answered ({missing} lost, {extra} doubled)"
                 )
     strangers = [(*key, count) for key, count in stored.items() if count]
-    return lost, doubled, failures + _list("readings nobody sent", strangers)
+    return lost, doubled, failures + listed("readings nobody sent", strangers)
 
 
 async def _passages(db: psycopg.AsyncConnection, truth: Truth) -> list[str]:
-    certain = [each for each in truth.crossings if each.certain]
-    lost = await _rows(db, "crossings_without_passage", _columns(certain, ("site", "portal", "epc")))
-    strange = await _rows(db, "passages_nobody_made", _columns(truth.crossings, ("site", "portal", "epc")))
-    doubled = await _rows(db, "passages_doubled")
+    """Passages of each tag at each portal: one for each crossing that is certain, and no more than all crossings may make."""
+    least: Counter[Tag] = Counter()
+    most: Counter[Tag] = Counter()
+    for each in truth.crossings:
+        tag = (each.site, each.portal, each.epc)
+        least[tag] += each.certain
+        most[tag] += each.most
+    held = {(site, portal, epc): count for site, portal, epc, count in await _rows(db, "passages")}
+    lost = [tag for tag, count in least.items() if held.get(tag, 0) < count]
+    strange = [tag for tag in held if tag not in most]
+    doubled = [tag for tag, count in held.items() if tag in most and count > most[tag]]
     return [
-        *_list("tags crossed a portal without a passage", lost),
-        *_list("passages of tags that did not cross", strange),
-        *_list("passages stored twice", doubled),
+        *listed("tags crossed a portal oftener than they have passages", lost),
+        *listed("passages of tags that did not cross", strange),
+        *listed("tags have more passages than crossings", doubled),
     ]
 
 
@@ -141,7 +138,7 @@ async def _positions(db: psycopg.AsyncConnection, truth: Truth) -> list[str]:
     lost = await _rows(db, "fixes_not_stored", values)
     sent = {(each.site, each.tracker): each.sent for each in truth.trackers}
     extra = [(site, name, count) for site, name, count in await _rows(db, "fixes") if count > sent.get((site, name), 0)]
-    return [*_list("positions were lost", lost), *_list("more positions than were sent", extra)]
+    return [*listed("positions were lost", lost), *listed("more positions than were sent", extra)]
 
 
 def _scans(truth: Truth, rows: Rows) -> list[str]:
@@ -150,16 +147,4 @@ def _scans(truth: Truth, rows: Rows) -> list[str]:
     possible = Counter((each.site, each.read_point, each.text) for each in truth.scans)
     lost = [key for key, count in certain.items() if stored.get(key, 0) < count]
     extra = [key for key, count in stored.items() if count > possible[key]]
-    return [*_list("scans were lost", lost), *_list("scans stored more often than scanned", extra)]
-
-
-def _columns(items: list[Any], names: tuple[str, ...]) -> dict[str, list[Any]]:
-    return {name: [getattr(item, name) for item in items] for name in names}
-
-
-def _list(what: str, things: Rows | list[tuple[Any, ...]]) -> list[str]:
-    """One failure that counts the things and names the first few; none when there are none."""
-    if not things:
-        return []
-    named = ", ".join("/".join(str(part) for part in thing) for thing in things[:MAX_NAMED])
-    return [f"{len(things)} {what}: {named}{', ...' if len(things) > MAX_NAMED else ''}"]
+    return [*listed("scans were lost", lost), *listed("scans stored more often than scanned", extra)]

@@ -17,30 +17,17 @@ FROM series LEFT JOIN reading USING (series_id)
 GROUP BY series.site, series.device, series.quantity;
 
 -- name: conflicts
-SELECT count(*) FROM reading_conflict;
+SELECT series.site, series.device, series.quantity, reading_conflict.at
+FROM reading_conflict JOIN series USING (series_id)
+ORDER BY reading_conflict.at;
 
 -- name: rejected
 SELECT reason FROM (SELECT reason, received_at AS at FROM rejected_message
                     UNION ALL SELECT reason, set_aside_at FROM set_aside_fact) AS refused
 ORDER BY at LIMIT 10;
 
--- name: crossings_without_passage
-SELECT told.site, told.portal, told.epc
-FROM unnest(%(site)s::text[], %(portal)s::text[], %(epc)s::text[]) AS told (site, portal, epc)
-WHERE NOT EXISTS (SELECT 1 FROM passage
-                  WHERE passage.site = told.site AND passage.portal = told.portal AND passage.epc_hex = told.epc);
-
--- name: passages_nobody_made
-SELECT DISTINCT passage.site, passage.portal, passage.epc_hex
-FROM passage
-WHERE NOT EXISTS (SELECT 1 FROM unnest(%(site)s::text[], %(portal)s::text[], %(epc)s::text[]) AS told (site, portal, epc)
-                  WHERE passage.site = told.site AND passage.portal = told.portal AND passage.epc_hex = told.epc);
-
--- name: passages_doubled
-SELECT site, portal, epc_hex
-FROM passage
-GROUP BY site, portal, epc_hex, first_seen, last_seen
-HAVING count(*) > 1;
+-- name: passages
+SELECT site, portal, epc_hex, count(*) FROM passage GROUP BY site, portal, epc_hex;
 
 -- name: fixes_not_stored
 SELECT told.site, told.tracker, told.at
@@ -67,6 +54,3 @@ SELECT coalesce(moved.location, stock.location), coalesce(moved.gtin, stock.gtin
        coalesce(moved.quantity, 0), coalesce(stock.quantity, 0)
 FROM moved FULL JOIN stock ON (stock.location, stock.gtin, stock.lot) = (moved.location, moved.gtin, moved.lot)
 WHERE coalesce(moved.quantity, 0) <> coalesce(stock.quantity, 0);
-
--- name: movements
-SELECT count(*) FROM movement;

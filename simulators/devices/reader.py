@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from time import monotonic
 from typing import Final
 
 from edge.drivers.observations import TagRead
@@ -19,6 +20,8 @@ ROUND_S: Final = 0.08
 NO_TAG_EVERY: Final = 10
 """Rounds between two notices that no tag answered."""
 MAX_PASSES: Final = 6
+PAUSE_SHARE: Final = 0.7
+"""Of the time a portal waits for a tag: a longer pause between two reads, as on a machine that was held up, may part its track."""
 INFO, STOP, UNKNOWN_COMMAND = 0x03, 0x28, 0x17
 VERSION: Final = b"\x00M100 26dBm V1.0"
 MAX_COMMAND_BYTES: Final = 64
@@ -115,31 +118,45 @@ class ReaderDevice:
             whole[read.epc] += connection.send(self.notice(read)) is Sent.WHOLE
         return whole
 
-    async def carry(self, line: Wire, epcs: list[str], seed: str) -> bool:
-        """Takes tags through the gate, again when the reader's lamp went out on the way; False when it never stayed on."""
+    async def carry(self, line: Wire, epcs: list[str], seed: str) -> list[list[Crossing]]:
+        """Takes tags through the gate, again when the reader's lamp went out on the way; the crossings of each attempt.
+
+        The last attempt's are certain, unless the lamp never stayed on: then the tags are told as unseen.
+        """
+        attempts: list[list[Crossing]] = []
         async with self._passing:
-            for attempt in range(MAX_PASSES):
-                connection = await listener(line, self.is_running)
-                if connection is None:
-                    break
+            while len(attempts) < MAX_PASSES and (connection := await listener(line, self.is_running)) is not None:
                 at = self._pace.moment(self._pace.elapsed_s())
-                certain = await self._pass(connection, PassingPallet(epcs, self.reader.rounds, f"{seed}:{attempt}"))
-                self._tallies.crossings += [Crossing(self._site, self._portal.name, epc, at, certain) for epc in epcs]
+                pauses: Counter[str] = Counter()
+                certain = await self._pass(connection, PassingPallet(epcs, self.reader.rounds, f"{seed}:{len(attempts)}"), pauses)
+                crossings = [Crossing(self._site, self._portal.name, epc, at, certain, 1 + pauses[epc]) for epc in epcs]
+                self._tallies.crossings += crossings
+                attempts.append(crossings)
                 if certain:
-                    return True
+                    return attempts
             if not line.closing:
                 self._tallies.unseen += [f"tag {epc} at {self._portal.name}" for epc in epcs]
-            return False
+            return attempts
 
-    async def _pass(self, connection: Connection, pallet: PassingPallet) -> bool:
-        """One pass; True when every tag was told often enough and the line then lived until the passage was safe."""
+    async def _pass(self, connection: Connection, pallet: PassingPallet, pauses: Counter[str]) -> bool:
+        """One pass; True when every tag was told often enough and the line then lived until the passage was safe.
+
+        Counts in `pauses` how often a tag was not told for so long that the portal could take it for gone.
+        """
         whole: Counter[str] = Counter()
+        told_s: dict[str, float] = {}
         for number in range(pallet.rounds):
             await asyncio.sleep(ROUND_S)
             if connection.broken.is_set() or not self.is_running(connection):
                 return False
             self.spend_round(connection)
-            whole += self._notify(connection, pallet.inventory(number, self._portal.min_reads))
-        if min(whole[epc] for epc in pallet.epcs) < self._portal.min_reads:
+            told = self._notify(connection, pallet.inventory(number, self._portal.min_reads))
+            now_s = monotonic()
+            for epc in +told:
+                pauses[epc] += now_s - told_s.get(epc, now_s) > self._absent_after_s * PAUSE_SHARE
+                told_s[epc] = now_s
+            whole += told
+        # However a pause parted its reads, one of the parts must have enough of them.
+        if any(whole[epc] < self._portal.min_reads * (1 + pauses[epc]) for epc in pallet.epcs):
             return False
         return await connection.outlives(self._absent_after_s + SETTLE_S)

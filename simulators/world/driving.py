@@ -9,6 +9,7 @@ from simulators.scenario import Point, Van
 EARTH_RADIUS_M: Final = 6_371_008.8
 """Mean radius R1 of the WGS 84 ellipsoid (IUGG)."""
 ARRIVED_M: Final = 0.001
+ARRIVED_S: Final = 0.001
 
 
 def distance_m(here: Point, there: Point) -> float:
@@ -51,6 +52,14 @@ class Fix:
 
 
 @dataclass(slots=True)
+class Jam:
+    """The van stood still with somewhere to go: from when, and for how long so far. Seconds since the start."""
+
+    from_s: float
+    lasted_s: float = 0.0
+
+
+@dataclass(slots=True)
 class Driving:
     """One van's day. Only `advance` and `follow` change it; the same calls give the same day."""
 
@@ -61,6 +70,7 @@ class Driving:
     place: Point = field(init=False)
     todo: list[Stop] = field(default_factory=list)
     served: list[str] = field(default_factory=list)
+    jams: list[Jam] = field(default_factory=list)
     _course: float = 0.0
     _speed: float = 0.0
     _serving: Stop | None = None
@@ -95,6 +105,7 @@ class Driving:
             return self.now_s
         end = next((end for start, end in self.holdups if start <= self.now_s < end), None)
         if end is not None:
+            self._stand(min(end, to_s) - self.now_s)
             return end
         goal = self.todo[0].place if self.todo else self.van.start
         left_m = distance_m(self.place, goal)
@@ -103,6 +114,14 @@ class Driving:
         if not self.todo:
             return to_s
         return self._arrive(self.todo.pop(0))
+
+    def _stand(self, seconds: float) -> None:
+        """Stands in a jam: the same one as before when it has not moved since."""
+        if not self.todo:
+            return
+        if not self.jams or self.jams[-1].from_s + self.jams[-1].lasted_s < self.now_s - ARRIVED_S:
+            self.jams.append(Jam(self.now_s))
+        self.jams[-1].lasted_s += seconds
 
     def _arrive(self, stop: Stop) -> float:
         self._serving, self.place = stop, stop.place

@@ -38,8 +38,8 @@ async def depot(db: AsyncConnection) -> AsyncConnection:
     await db.execute("INSERT INTO device (site, device, location) VALUES ('depot', 'cr-1-probe', 'cr-1')")
     await db.execute("INSERT INTO series (site, device, quantity) VALUES ('depot', 'cr-1-probe', 'celsius')")
     await db.execute(
-        "INSERT INTO limit_rule (rule, location, quantity, lower, upper, delay_s, max_gap_s, severity)"
-        " VALUES ('cr-1-cold', 'cr-1', 'celsius', 2, 8, 600, 300, 'critical')"
+        "INSERT INTO limit_rule (rule, location, quantity, lower, upper, delay_s, max_gap_s, severity, known_at)"
+        " VALUES ('cr-1-cold', 'cr-1', 'celsius', 2, 8, 600, 300, 'critical', '2026-11-20Z')"
     )
     await db.execute(
         "INSERT INTO vehicle (vehicle, site, name_zh, name_en, tracker_site, tracker, capacity, speed_mps, shift_from, shift_until)"
@@ -135,6 +135,59 @@ async def test_stock_is_found_by_name_and_lot_and_paged(sign_in: SignIn, depot: 
     assert (await keeper.get("/stock", site="elsewhere")).json() == {"total": 0, "rows": []}
     (movement,) = (await keeper.get(f"/stock/{GTIN}/A1/movements")).json()
     assert (movement["quantity"], movement["to_location"], movement["from_location"]) == (5, "cr-1", None)
+    assert (movement["corrects"], movement["corrected_by"]) == (None, None)
+
+
+async def test_a_storekeeper_puts_a_wrong_movement_right_and_stays_its_author(sign_in: SignIn, depot: AsyncConnection) -> None:
+    await stock.opening_balance(depot, Place("cr-1", GTIN, "A1"), 12, expiry=None, actor="command:load", now=NOW)
+    keeper = await sign_in("storekeeper")
+    (wrong,) = (await keeper.get(f"/stock/{GTIN}/A1/movements")).json()
+    path, body = f"/movements/{wrong['id']}/correct", {"quantity": 10, "reason": "复点：两箱是空的"}
+    told = (await (await depot.execute("SELECT count(*) FROM outgoing WHERE kind = 'stock'")).fetchone() or (0,))[0]
+    answer = await keeper.send("POST", path, body)
+    made = answer.json()
+    assert answer.status_code == 200
+    assert (made["corrects"], made["quantity"], made["from_location"], made["to_location"]) == (wrong["id"], 2, "cr-1", None)
+    assert (made["actor"], made["reason"]) == ("person:storekeeper", "复点：两箱是空的")
+    assert (await keeper.send("POST", path, body)).json() == made
+    assert (await keeper.get("/stock")).json()["rows"][0]["quantity"] == 10
+    rows = await (await depot.execute("SELECT payload FROM outgoing WHERE kind = 'stock' ORDER BY id OFFSET %s", [told])).fetchall()
+    assert [row[0]["quantity"] for row in rows] == [10]
+    history = (await keeper.get(f"/stock/{GTIN}/A1/movements")).json()
+    assert [(each["id"], each["corrected_by"]) for each in history] == [(made["id"], None), (wrong["id"], made["id"])]
+    another = await keeper.send("POST", path, {"quantity": 9, "reason": "three were empty"})
+    assert another.status_code == 409
+    assert "corrected already, by person:storekeeper" in another.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "where"),
+    [
+        ({"quantity": 0, "reason": " "}, 422, "reason"),
+        ({"quantity": 0}, 422, "reason"),
+        ({"reason": "r"}, 422, "quantity"),
+        ({"quantity": -1, "reason": "r"}, 422, "quantity"),
+        ({"quantity": 12, "reason": "r"}, 409, ""),
+    ],
+)
+async def test_a_correction_that_makes_no_sense_changes_nothing(
+    sign_in: SignIn, depot: AsyncConnection, body: dict[str, Any], status: int, where: str
+) -> None:
+    await stock.opening_balance(depot, Place("cr-1", GTIN, "A1"), 12, expiry=None, actor="command:load", now=NOW)
+    keeper = await sign_in("storekeeper")
+    (wrong,) = (await keeper.get(f"/stock/{GTIN}/A1/movements")).json()
+    answer = await keeper.send("POST", f"/movements/{wrong['id']}/correct", body)
+    assert (answer.status_code, answer.json()["error"]["where"]) == (status, where)
+    assert len((await keeper.get(f"/stock/{GTIN}/A1/movements")).json()) == 1
+
+
+async def test_who_may_only_look_at_stock_corrects_nothing_and_an_unknown_movement_is_not_found(
+    sign_in: SignIn, depot: AsyncConnection
+) -> None:
+    body = {"quantity": 0, "reason": "r"}
+    for role in ("dispatcher", "auditor"):
+        assert (await (await sign_in(role)).send("POST", "/movements/1/correct", body)).status_code == 403
+    assert (await (await sign_in("admin")).send("POST", "/movements/999/correct", body)).status_code == 404
 
 
 def a_shipment(**changes: object) -> dict[str, object]:

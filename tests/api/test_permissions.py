@@ -28,6 +28,7 @@ WRITES = {
     Permission.PLANS_DECIDE,
     Permission.ORDERS_WRITE,
     Permission.MASTER_DATA_WRITE,
+    Permission.STOCK_CORRECT,
 }
 SignIn = Callable[[str], Awaitable[Any]]
 
@@ -94,7 +95,7 @@ def test_each_role_has_what_its_work_needs_and_no_more() -> None:
     writes = {role: permissions & WRITES for role, permissions in PERMISSIONS.items()}
     assert writes == {
         "gate": set(),
-        "storekeeper": {Permission.SHIPMENTS_WRITE, Permission.ALERTS_DECIDE},
+        "storekeeper": {Permission.SHIPMENTS_WRITE, Permission.ALERTS_DECIDE, Permission.STOCK_CORRECT},
         "dispatcher": {Permission.PLANS_DECIDE, Permission.ORDERS_WRITE, Permission.ALERTS_DECIDE},
         "driver": set(),
         "maintainer": set(),

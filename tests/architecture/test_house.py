@@ -12,7 +12,7 @@ from edge.drivers import driver_names
 from hub.sql import named, nouns
 
 ROOT = Path(__file__).parents[2]
-GATEWAY_MAY_CARRY = {"quartermaster", "msgspec", "biip", "paho-mqtt", "pyserial"}
+GATEWAY_MAY_CARRY = {"quartermaster", "msgspec", "biip", "paho-mqtt", "pyserial", "prometheus-client"}
 NAMED_PARAMETER = re.compile(r"%\((\w+)\)s")
 
 

@@ -95,9 +95,9 @@ def _set_up(db: Database) -> None:
         (SITE,),
     )
     db.execute(
-        "INSERT INTO limit_rule (rule, location, quantity, lower, upper, delay_s, max_gap_s, severity)"
-        " VALUES ('bench-cold', 'bench-room', 'celsius', 2, 8, 600, 900, 'major'),"
-        " ('bench-dry', 'bench-room', 'humidity_percent', 20, 75, 600, 900, 'minor')"
+        "INSERT INTO limit_rule (rule, location, quantity, lower, upper, delay_s, max_gap_s, severity, known_at)"
+        " VALUES ('bench-cold', 'bench-room', 'celsius', 2, 8, 600, 900, 'major', now()),"
+        " ('bench-dry', 'bench-room', 'humidity_percent', 20, 75, 600, 900, 'minor', now())"
     )
 
 

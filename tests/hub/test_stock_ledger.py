@@ -120,15 +120,54 @@ async def test_an_item_is_in_one_place_and_moves_only_from_there(store: AsyncCon
 
 async def test_a_correction_is_a_new_movement_with_a_reason_and_a_name(store: AsyncConnection) -> None:
     (wrong,) = await stock.post_movements(store, [moved("in", None, "shelf", 10)], NOW)
-    await stock.correct_movement(store, wrong, key="fix", reason="counted twice", actor="person:wu", event_time=NOW, now=NOW)
+    made = await stock.correct_movement(store, wrong, 0, reason=" counted twice ", actor="person:wu", now=NOW)
     assert await sums(store) == {}
+    assert (made["corrects"], made["quantity"], made["from_location"], made["to_location"]) == (wrong, 10, "shelf", None)
     history = await stock.movements_of_lot(store, GTIN, "A")
     assert [(each["key"], each["actor"], each["reason"]) for each in history] == [
-        ("fix", "person:wu", "counted twice"),
+        (f"correction:{wrong}", "person:wu", "counted twice"),
         ("in", "person:li", ""),
     ]
+    assert [each["corrected_by"] for each in history] == [None, made["id"]]
     with pytest.raises(NotFound, match="no movement 999"):
-        await stock.correct_movement(store, 999, key="f", reason="r", actor="person:wu", event_time=NOW, now=NOW)
+        await stock.correct_movement(store, 999, 0, reason="r", actor="person:wu", now=NOW)
+
+
+async def test_a_correction_told_again_changes_nothing_and_another_one_is_refused(store: AsyncConnection) -> None:
+    (wrong,) = await stock.post_movements(store, [moved("in", None, "shelf", 10)], NOW)
+    first = await stock.correct_movement(store, wrong, 8, reason="two empty", actor="person:wu", now=NOW)
+    later = NOW + timedelta(hours=1)
+    assert await stock.correct_movement(store, wrong, 8, reason="two empty", actor="person:wu", now=later) == first
+    assert list((await sums(store)).values()) == [8]
+    with pytest.raises(RuleViolation, match=r"corrected already, by person:wu \(two empty\)"):
+        await stock.correct_movement(store, wrong, 7, reason="three empty", actor="person:wu", now=later)
+    assert list((await sums(store)).values()) == [8]
+    again = await stock.correct_movement(store, first["id"], 3, reason="three empty", actor="person:li", now=later)
+    assert (again["corrects"], again["quantity"]) == (first["id"], 1)
+    assert list((await sums(store)).values()) == [7]
+    assert await stock.ledger_balanced(store)
+
+
+async def test_a_correction_cannot_take_what_has_left_already(store: AsyncConnection) -> None:
+    (wrong,) = await stock.post_movements(store, [moved("in", None, "shelf", 10)], NOW)
+    await stock.post_movements(store, [moved("out", "shelf", None, 9)], NOW)
+    with pytest.raises(NotOnHand):
+        await stock.correct_movement(store, wrong, 0, reason="never came", actor="person:wu", now=NOW)
+    assert list((await sums(store)).values()) == [1]
+
+
+async def test_two_people_who_correct_one_movement_at_once_are_told_of_each_other(
+    store: AsyncConnection, database_uri: str
+) -> None:
+    (wrong,) = await stock.post_movements(store, [moved("in", None, "shelf", 10)], NOW)
+    async with await AsyncConnection.connect(database_uri, autocommit=True) as other:
+        outcomes = await asyncio.gather(
+            stock.correct_movement(store, wrong, 8, reason="a", actor="person:wu", now=NOW),
+            stock.correct_movement(other, wrong, 7, reason="b", actor="person:li", now=NOW),
+            return_exceptions=True,
+        )
+    assert sorted(type(each).__name__ for each in outcomes) == ["RuleViolation", "dict"]
+    assert await stock.ledger_balanced(store)
 
 
 async def test_the_ledger_itself_cannot_be_altered(store: AsyncConnection) -> None:

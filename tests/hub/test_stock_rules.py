@@ -15,10 +15,10 @@ from hub.domain.stock import (
     NotOnHand,
     Place,
     balance,
+    correction,
     fefo_order,
     net_changes,
     pick,
-    reversal,
 )
 
 T0 = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)
@@ -74,11 +74,34 @@ def test_nothing_can_be_taken_from_where_nothing_is() -> None:
 
 def test_a_correction_takes_back_and_says_why() -> None:
     wrong = movement(None, "shelf", 5)
-    right = reversal(wrong, key="k2", reason=" counted twice ", actor="person:wu", event_time=T0 + timedelta(hours=1))
+    right = correction(wrong, 0, key="k2", reason=" counted twice ", actor="person:wu", event_time=T0 + timedelta(hours=1))
     assert balance([wrong, right]) == {}
     assert (right.reason, right.actor, wrong.to_location) == ("counted twice", "person:wu", "shelf")
-    with pytest.raises(RuleViolation, match="reason"):
-        reversal(wrong, key="k3", reason="  ", actor="person:wu", event_time=T0)
+
+
+@given(st.integers(1, 1000), st.integers(0, 1000))
+def test_after_a_correction_what_is_there_is_what_really_came(told: int, right: int) -> None:
+    wrong = movement(None, "shelf", told)
+    if right == told:
+        with pytest.raises(RuleViolation, match="nothing to correct"):
+            correction(wrong, right, key="k2", reason="r", actor="person:wu", event_time=T0)
+        return
+    made = correction(wrong, right, key="k2", reason="r", actor="person:wu", event_time=T0)
+    assert sum(balance([wrong, made]).values()) == right
+
+
+@pytest.mark.parametrize(
+    ("right", "reason", "epc", "said"),
+    [
+        (0, "  ", None, "needs a reason"),
+        (-1, "r", None, "cannot have moved"),
+        (2, "r", "urn:epc:id:sgtin:6901234.000001.7", "only be taken back"),
+    ],
+)
+def test_a_correction_that_makes_no_sense_is_refused(right: int, reason: str, epc: str | None, said: str) -> None:
+    wrong = movement(None, "shelf", 1, epc=epc)
+    with pytest.raises(RuleViolation, match=said):
+        correction(wrong, right, key="k3", reason=reason, actor="person:wu", event_time=T0)
 
 
 PLACES = st.sampled_from(["gate", "shelf", "fridge", None])

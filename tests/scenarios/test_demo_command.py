@@ -20,7 +20,8 @@ KEYS = {
     *("readings_sent", "readings_stored", "readings_lost", "readings_doubled", "passages", "receipts_posted"),
     *("receipts_with_discrepancy", "excursions", "alerts", "positions", "plans", "replans", "ledger_balanced", "failures"),
 }
-ENDS_WITHIN_S = 100
+ENDS_WITHIN_S = 180
+"""A guard against hanging, on a machine that runs other tests beside it: no promise of speed."""
 
 
 @pytest.fixture
@@ -44,21 +45,23 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-def test_a_run_with_an_end_checks_itself_and_leaves_nothing_behind(elsewhere: Path) -> None:
-    summary = elsewhere / "summary.json"
+@pytest.mark.timeout(ENDS_WITHIN_S + 20)
+def test_the_command_of_the_readme_checks_the_whole_day_and_leaves_nothing_behind(elsewhere: Path) -> None:
+    """`quartermaster demo --for 60 --summary s.json`, as people type it, with the default scenario; only on a free port."""
     environment = os.environ | {"TMPDIR": str(elsewhere)}
-    words = [*COMMAND, "--for", "20", "--summary", str(summary)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=ENDS_WITHIN_S, env=environment, check=False)
+    words = [*COMMAND[:4], "--port", "0", "--for", "60", "--summary", "s.json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=ENDS_WITHIN_S, env=environment, cwd=elsewhere, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    outcome = json.loads(summary.read_text(encoding="utf-8"))
+    outcome = json.loads((elsewhere / "s.json").read_text(encoding="utf-8"))
     assert set(outcome) == KEYS
     counts = {key: value for key, value in outcome.items() if key not in {"readings_lost", "readings_doubled", "failures"}}
     assert [key for key, value in counts.items() if not value] == []
     assert (outcome["readings_lost"], outcome["readings_doubled"], outcome["failures"]) == (0, 0, [])
-    assert outcome["readings_stored"] >= outcome["readings_sent"] - 4
+    assert (outcome["receipts_posted"], outcome["receipts_with_discrepancy"], outcome["excursions"]) == (3, 1, 1)
+    assert outcome["readings_stored"] >= outcome["readings_sent"] - 8
     assert "discrepancy" in done.stdout
     assert processes_of(elsewhere) == []
-    assert sorted(each.name for each in elsewhere.iterdir()) == ["summary.json"]
+    assert sorted(each.name for each in elsewhere.iterdir()) == ["s.json"]
 
 
 def test_ctrl_c_stops_everything_that_was_started(elsewhere: Path) -> None:

@@ -95,20 +95,44 @@ async def test_readings_of_a_device_nobody_simulates_are_told(filled: AsyncConne
 
 async def test_a_tag_that_crossed_for_certain_must_have_a_passage(filled: AsyncConnection, database_uri: str) -> None:
     await filled.execute("DELETE FROM passage")
-    assert (await found(database_uri)).failures == [f"1 tags crossed a portal without a passage: depot/dock/{EPC}"]
+    assert (await found(database_uri)).failures == [f"1 tags crossed a portal oftener than they have passages: depot/dock/{EPC}"]
 
 
-async def test_a_passage_stored_twice_or_of_nobody_is_told(filled: AsyncConnection, database_uri: str) -> None:
-    await passage(filled, 2)
-    await passage(filled, 3, "CD" * 12)
-    failures = (await found(database_uri)).failures
-    assert f"1 passages stored twice: depot/dock/{EPC}" in failures
-    assert f"1 passages of tags that did not cross: depot/dock/{'CD' * 12}" in failures
-
-
-async def test_two_passages_of_one_tag_at_two_times_are_two_facts(filled: AsyncConnection, database_uri: str) -> None:
+async def test_a_second_passage_for_one_crossing_is_told_whenever_it_was(filled: AsyncConnection, database_uri: str) -> None:
     await passage(filled, 20)
-    assert (await found(database_uri)).failures == []
+    assert (await found(database_uri)).failures == [f"1 tags have more passages than crossings: depot/dock/{EPC}"]
+
+
+async def test_a_passage_of_nobody_is_told(filled: AsyncConnection, database_uri: str) -> None:
+    await passage(filled, 3, "CD" * 12)
+    assert (await found(database_uri)).failures == [f"1 passages of tags that did not cross: depot/dock/{'CD' * 12}"]
+
+
+async def test_one_passage_for_two_certain_crossings_is_told(filled: AsyncConnection, database_uri: str) -> None:
+    twice = replace(TRUTH, crossings=[*TRUTH.crossings, TRUTH.crossings[0]])
+    assert (await found(database_uri, twice)).failures == [
+        f"1 tags crossed a portal oftener than they have passages: depot/dock/{EPC}"
+    ]
+    await passage(filled, 20)
+    assert (await found(database_uri, twice)).failures == []
+
+
+async def test_a_crossing_whose_line_broke_makes_one_passage_or_none(filled: AsyncConnection, database_uri: str) -> None:
+    broken = replace(TRUTH, crossings=[*TRUTH.crossings, replace(TRUTH.crossings[0], certain=False)])
+    assert (await found(database_uri, broken)).failures == []
+    await passage(filled, 20)
+    assert (await found(database_uri, broken)).failures == []
+    await passage(filled, 40)
+    assert (await found(database_uri, broken)).failures == [f"1 tags have more passages than crossings: depot/dock/{EPC}"]
+
+
+async def test_a_reading_that_came_again_with_another_value_is_a_doubled_one(filled: AsyncConnection, database_uri: str) -> None:
+    await filled.execute("INSERT INTO reading_conflict SELECT series_id, at, 6, at FROM reading ORDER BY series_id, at LIMIT 1")
+    summary = await found(database_uri)
+    assert summary.readings_doubled == 1
+    assert [
+        failure for failure in summary.failures if failure.startswith("1 readings came twice with different values: depot/probe/")
+    ]
 
 
 async def test_lost_and_invented_positions_are_told(filled: AsyncConnection, database_uri: str) -> None:

@@ -17,7 +17,7 @@ from edge.drivers.r200 import COMMAND, frame
 from simulators.pace import Pace
 from simulators.run import World
 from simulators.scenario import parse_scenario
-from simulators.truth import read_truth
+from simulators.truth import Delivery, read_truth
 
 GTIN = "06901234001037"
 SCENARIO = f"""
@@ -72,7 +72,7 @@ interval_s = 15
 [[portals]]
 name = "dock"
 agent = "gateway"
-absent_after_s = 6.0
+absent_after_s = 48.0
 [[rooms]]
 name = "cold"
 set_point = 5.0
@@ -213,6 +213,18 @@ async def test_a_pallet_passes_only_when_the_reader_runs_and_every_tag_is_told(t
         assert all(crossing.certain for crossing in crossed)
         assert {crossing.epc for crossing in crossed} == strong
         assert all(epc.startswith("30") for epc in strong)
+        assert running.world.tallies.deliveries == [Delivery("dock", "S1", clean=True, attempts=1, certain=True)]
+
+
+async def test_a_pause_in_which_the_portal_may_take_a_tag_for_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulators.devices.reader.PAUSE_SHARE", 0.01)  # any pause between two reads
+    async with living(tmp_path) as running:
+        reader = await running.listen("reader")
+        async with asyncio.timeout(WAIT_S):
+            while not running.world.tallies.crossings:
+                await reader.hear(1)
+        crossings = running.world.tallies.crossings
+        assert min(crossing.most for crossing in crossings) > 1
 
 
 async def test_a_pallet_whose_reader_went_dark_is_taken_through_again(tmp_path: Path) -> None:
@@ -227,6 +239,7 @@ async def test_a_pallet_whose_reader_went_dark_is_taken_through_again(tmp_path: 
         crossed = running.world.tallies.crossings
         assert [crossing.certain for crossing in crossed] == [False] * 12 + [True] * 12
         assert {crossing.epc for crossing in crossed[:12]} == {crossing.epc for crossing in crossed[12:]}
+        assert running.world.tallies.deliveries == [Delivery("dock", "S1", clean=True, attempts=2, certain=False)]
 
 
 async def test_a_reader_answers_commands_and_stops_when_told(tmp_path: Path) -> None:

@@ -2,16 +2,21 @@
 
 import math
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.timescale import TimeScale
+from simulators.pace import Pace
 from simulators.scenario import Room, Van, load_scenario
+from simulators.truth import Warming
 from simulators.world.cold_room import ColdRoom
 from simulators.world.driving import Driving, Stop, course_deg, distance_m
 from simulators.world.goods import Goods, data_matrix
 from simulators.world.pallet import STRAY_RSSI_DBM, PassingPallet, Strays
+from simulators.world.warmth import warmings
 
 ROOM = Room(name="cold", set_point=4.5)
 DEPOT = (30.6, 114.3)
@@ -45,6 +50,25 @@ def test_a_repaired_compressor_cools_the_room_again() -> None:
     room = ColdRoom(ROOM, 1, [(600, 2400)])
     assert room.celsius(2400) > 12
     assert room.celsius(4800) < 5.5
+
+
+def test_the_depot_day_has_one_warm_spell_told_by_one_probe() -> None:
+    scenario = load_scenario("depot-day")
+    rooms = {room.name: ColdRoom(room, 20, [(600, 38 * 60)] if room.name == "cr-1" else []) for room in scenario.rooms}
+    start = datetime(2026, 3, 2, tzinfo=UTC)
+    pace = Pace(TimeScale(start, start, 60.0))
+
+    def told(minutes: float) -> list[Warming]:
+        return list(warmings(scenario, rooms, pace, ended_s=minutes * 60))
+
+    (whole,) = told(60)
+    assert (whole.rule, whole.site, whole.device, whole.certain) == ("cr-1-cold", "depot", "cr-1-probe", True)
+    assert whole.ended_at is not None
+    assert timedelta(minutes=13.5) < whole.started_at - start < timedelta(minutes=16.5)
+    assert timedelta(minutes=44) < whole.ended_at - start < timedelta(minutes=49)
+    assert told(20) == []  # above the limit, but not yet for the ten minutes of the rule
+    assert [spell.certain for spell in told(25)] == [False]
+    assert [(spell.certain, spell.ended_at) for spell in told(35)] == [(True, None)]
 
 
 @given(st.lists(st.floats(0, 7200), min_size=1, max_size=30))
@@ -114,6 +138,22 @@ def test_a_van_does_not_depend_on_how_often_it_is_looked_at(steps: list[float]) 
     once.advance(often.now_s)
     assert often.served == once.served
     assert distance_m(often.place, once.place) < 0.1
+
+
+@given(st.lists(st.floats(0.5, 200.0), min_size=1, max_size=30))
+def test_a_jam_is_told_once_and_for_as_long_as_it_lasted(steps: list[float]) -> None:
+    driving = Driving(VAN, [(20, 620)])
+    driving.follow([Stop("o", NORTH, 0.0, 60.0)])
+    for step in steps:
+        driving.advance(driving.now_s + step)
+    stood_s = min(driving.now_s, 620.0) - 20
+    assert [(jam.from_s, pytest.approx(jam.lasted_s)) for jam in driving.jams] == ([(20.0, stood_s)] if stood_s > 0 else [])
+
+
+def test_a_van_with_nowhere_to_go_is_in_no_jam() -> None:
+    driving = Driving(VAN, [(20, 620)])
+    driving.advance(1000)
+    assert driving.jams == []
 
 
 @given(st.integers(0, 1000), st.integers(1, 30), st.integers(8, 30))

@@ -122,6 +122,51 @@ async def test_stock_is_found_and_its_movements_are_told(open_page: OpenPage, si
 
 
 @BOTH
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ("Correct this movement", "Say how you know", "Corrected by movement")),
+        ("zh-CN", ("更正这条移动记录", "请说明依据", "已由第")),
+    ],
+    ids=["en", "zh"],
+)
+async def test_a_wrong_movement_is_put_right_by_keyboard_and_never_without_a_reason(
+    open_page: OpenPage, depot: Depot, size: tuple[int, int], language: str, words: tuple[str, str, str]
+) -> None:
+    title, ask, done = words
+    page = await open_page("storekeeper", "/stock", size, language)
+    await page.locator("[data-lot=G7]").focus()
+    await page.keyboard.press("Enter")
+    await page.locator("[data-correct]").focus()
+    await page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog").filter(has_text=title)
+    await dialog.locator("[name=quantity]").press_sequentially("230")
+    await page.keyboard.press("Enter")
+    await expect(dialog.get_by_role("alert")).to_contain_text(ask)
+    await fits(page)
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("复点少十盒")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".movements")).to_contain_text(done)
+    await expect(page.locator(".movements li")).to_have_count(2)
+    await expect(page.locator(".movements")).to_contain_text("复点少十盒")
+    await fits(page)
+    row = await (await depot.db.execute("SELECT quantity FROM stock WHERE lot = 'G7'")).fetchone()
+    assert row == (230,)
+    row = await (await depot.db.execute("SELECT actor, quantity FROM movement ORDER BY id DESC LIMIT 1")).fetchone()
+    assert row == ("person:storekeeper", 10)
+
+
+async def test_who_may_not_correct_is_not_asked(open_page: OpenPage) -> None:
+    page = await open_page("dispatcher", "/stock")
+    await page.locator("[data-lot=G7]").click()
+    await expect(page.locator(".movements")).to_contain_text("240")
+    await expect(page.locator("[data-correct]")).to_have_count(0)
+
+
+@BOTH
 async def test_the_map_shows_vehicles_and_a_proposal_is_accepted(open_page: OpenPage, depot: Depot, size: tuple[int, int]) -> None:
     page = await open_page("dispatcher", "/map", size)
     drawn = page.locator(".canvas[data-ready=true]")

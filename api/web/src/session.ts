@@ -37,6 +37,7 @@ export const homePath = computed(() => `/${screens.value[0] ?? 'login'}`)
 export const may = {
   decidePlans: computed(() => permits('plans.decide')),
   decideAlerts: computed(() => permits('alerts.decide')),
+  correctStock: computed(() => permits('stock.correct')),
   writeOrders: computed(() => permits('orders.write')),
   readAlerts: computed(() => permits('alerts.read')),
   readColdRooms: computed(() => permits('cold_rooms.read')),

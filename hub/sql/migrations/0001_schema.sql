@@ -47,7 +47,7 @@ CREATE TABLE received_batches (
     agent    text NOT NULL,
     boot     text NOT NULL,
     seqs     int8multirange NOT NULL DEFAULT '{}',
-    updated_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL,
     PRIMARY KEY (site, agent, boot)
 ) WITH (fillfactor = 50);
 
@@ -191,7 +191,7 @@ CREATE TABLE limit_rule (
     hysteresis   double precision NOT NULL DEFAULT 0 CHECK (hysteresis >= 0),
     max_gap_s    double precision NOT NULL CHECK (max_gap_s > 0),
     severity     text NOT NULL CHECK (severity IN ('warning', 'minor', 'major', 'critical')),
-    known_at     timestamptz NOT NULL DEFAULT now(),    -- since when a room that was never heard is silent
+    known_at     timestamptz NOT NULL,    -- since when a room that was never heard is silent
     CHECK (lower IS NOT NULL OR upper IS NOT NULL)
 );
 
@@ -603,7 +603,7 @@ CREATE TABLE outgoing_reader (
     place  bigint NOT NULL
 );
 
--- One row a notification that left, by channel: sent once for one change of state.
+-- One row a change of an alert and channel: to be sent while sent_at is null and attempts are few, and sent once.
 CREATE TABLE notification (
     outgoing bigint NOT NULL,
     channel  text NOT NULL,
@@ -612,6 +612,7 @@ CREATE TABLE notification (
     last_error text,
     PRIMARY KEY (outgoing, channel)
 );
+CREATE INDEX notification_due ON notification (channel, outgoing) WHERE sent_at IS NULL;
 
 -- Readings on their way to the mirror, as InfluxDB line protocol; only filled when a mirror is configured.
 CREATE TABLE mirror_queue (

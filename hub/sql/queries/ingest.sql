@@ -6,8 +6,8 @@
 SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)
 
 -- name: open_lives
-INSERT INTO received_batches (site, agent, boot)
-SELECT site, agent, boot FROM unnest(%(sites)s::text[], %(agents)s::text[], %(boots)s::text[]) AS life (site, agent, boot)
+INSERT INTO received_batches (site, agent, boot, updated_at)
+SELECT site, agent, boot, %(now)s FROM unnest(%(sites)s::text[], %(agents)s::text[], %(boots)s::text[]) AS life (site, agent, boot)
 ORDER BY site, agent, boot
 ON CONFLICT DO NOTHING
 
@@ -22,7 +22,7 @@ ORDER BY received.site, received.agent, received.boot
 FOR UPDATE OF received
 
 -- name: mark_received
-UPDATE received_batches received SET seqs = received.seqs + life.seqs::int8multirange, updated_at = now()
+UPDATE received_batches received SET seqs = received.seqs + life.seqs::int8multirange, updated_at = %(now)s
 FROM unnest(%(sites)s::text[], %(agents)s::text[], %(boots)s::text[], %(seqs)s::text[]) AS life (site, agent, boot, seqs)
 WHERE (received.site, received.agent, received.boot) = (life.site, life.agent, life.boot)
 

@@ -81,9 +81,10 @@ INSERT INTO shipment_line (shipment, line, gtin, lot, expiry, quantity)
 VALUES (%(shipment)s, %(line)s, %(gtin)s, %(lot)s, %(expiry)s, %(quantity)s)
 
 -- name: put_limit_rules
-INSERT INTO limit_rule AS old (rule, location, quantity, lower, upper, inclusive, delay_s, hysteresis, max_gap_s, severity)
+INSERT INTO limit_rule AS old (rule, location, quantity, lower, upper, inclusive, delay_s, hysteresis, max_gap_s, severity,
+                              known_at)
 VALUES (%(rule)s, %(location)s, %(quantity)s, %(lower)s, %(upper)s, %(inclusive)s, %(delay_s)s, %(hysteresis)s, %(max_gap_s)s,
-        %(severity)s)
+        %(severity)s, %(now)s)
 ON CONFLICT (rule) DO UPDATE SET location = excluded.location, quantity = excluded.quantity, lower = excluded.lower,
     upper = excluded.upper, inclusive = excluded.inclusive, delay_s = excluded.delay_s, hysteresis = excluded.hysteresis,
     max_gap_s = excluded.max_gap_s, severity = excluded.severity

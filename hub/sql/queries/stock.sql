@@ -26,9 +26,9 @@ RETURNING key
 SELECT key, gtin, lot, quantity, from_location, to_location, biz_step, disposition, actor, event_time, epc, reason
 FROM movement WHERE key = ANY(%(keys)s)
 
--- name: movement_by_id
+-- name: lock_movement
 SELECT key, gtin, lot, quantity, from_location, to_location, biz_step, disposition, actor, event_time, epc, reason
-FROM movement WHERE id = %(id)s
+FROM movement WHERE id = %(id)s FOR UPDATE
 
 -- name: movement_ids
 SELECT key, id FROM movement WHERE key = ANY(%(keys)s)
@@ -112,9 +112,17 @@ FROM stock AS s JOIN location AS place USING (location) JOIN lot USING (gtin, lo
 WHERE s.quantity > 0 AND s.gtin = %(gtin)s AND place.site = %(site)s AND place.role <> 'quarantine'
 
 -- name: movements_of_lot
-SELECT id, key, gtin, lot, epc, quantity, from_location, to_location, biz_step, disposition, reason, actor, event_time, record_time
-FROM movement WHERE gtin = %(gtin)s AND lot = %(lot)s
-ORDER BY id DESC LIMIT %(limit)s
+SELECT m.id, m.key, m.gtin, m.lot, m.epc, m.quantity, m.from_location, m.to_location, m.biz_step, m.disposition, m.reason, m.actor,
+       m.event_time, m.record_time, substring(m.key FROM '^correction:([0-9]+)$')::bigint AS corrects, c.id AS corrected_by
+FROM movement AS m LEFT JOIN movement AS c ON c.key = 'correction:' || m.id
+WHERE m.gtin = %(gtin)s AND m.lot = %(lot)s
+ORDER BY m.id DESC LIMIT %(limit)s
+
+-- name: movement_with_key
+SELECT m.id, m.key, m.gtin, m.lot, m.epc, m.quantity, m.from_location, m.to_location, m.biz_step, m.disposition, m.reason, m.actor,
+       m.event_time, m.record_time, substring(m.key FROM '^correction:([0-9]+)$')::bigint AS corrects, c.id AS corrected_by
+FROM movement AS m LEFT JOIN movement AS c ON c.key = 'correction:' || m.id
+WHERE m.key = %(key)s
 
 -- name: differences
 -- Where the kept sums are not what the ledger adds up to.

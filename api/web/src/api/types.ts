@@ -20,6 +20,7 @@ export type Permission =
   | 'receipts.read'
   | 'rejections.read'
   | 'stock.read'
+  | 'stock.correct'
   | 'vehicles.read'
 
 export interface Person {
@@ -190,7 +191,9 @@ export interface Movement {
   actor: string
   event_time: string
   record_time: string
-  epc?: string | null
+  epc: string | null
+  corrects: number | null
+  corrected_by: number | null
 }
 
 export interface Location extends Named {
