@@ -7,6 +7,8 @@ from core.errors import CodeError
 
 GS1_CHARACTERS: Final = frozenset("!\"%&'()*+,-./0123456789:;<=>?ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
 """The 82 characters a serial number may hold (GS1 General Specifications, figure 7.11-1)."""
+PART_CHARACTERS: Final = frozenset("#-/0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+"""The 39 characters of a CPI (figure 7.11-2), of which six bits each are enough."""
 _ESCAPED: Final = frozenset('"%&/<>?#')
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 BASE64: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -34,12 +36,12 @@ def require_check_digit(key: str, what: str) -> str:
     return key
 
 
-def require_characters(text: str, longest: int, what: str) -> str:
-    """The text, when it is 1 to `longest` characters a GS1 serial may hold. Raises CodeError."""
+def require_characters(text: str, longest: int, what: str, allowed: frozenset[str] | None = None) -> str:
+    """The text, when it is 1 to `longest` of the allowed characters, those of a GS1 serial by default. Raises CodeError."""
     if not 1 <= len(text) <= longest:
         raise CodeError(f"{what} {text!r} must be 1 to {longest} characters")
-    if wrong := set(text) - GS1_CHARACTERS:
-        raise CodeError(f"{what} {text!r} holds {min(wrong)!r}, which no GS1 serial may")
+    if wrong := set(text) - (allowed or GS1_CHARACTERS):
+        raise CodeError(f"{what} {text!r} holds {min(wrong)!r}, which no {'GS1 serial' if allowed is None else what} may")
     return text
 
 
@@ -122,7 +124,7 @@ def take_digits(reader: BitReader, count: int, what: str) -> str:
     return digits
 
 
-def take_variable(reader: BitReader, length_bits: int, longest: int, what: str) -> str:
+def take_variable(reader: BitReader, length_bits: int, longest: int, what: str, *, allowed: frozenset[str] | None = None) -> str:
     """A text of variable length and encoding (TDS 2.x, 14.5.6): 3-bit method, length, then the text. Raises CodeError."""
     method = reader.take(3, f"{what} encoding")
     length = reader.take(length_bits, f"{what} length")
@@ -139,10 +141,10 @@ def take_variable(reader: BitReader, length_bits: int, longest: int, what: str) 
     elif method == ASCII:
         text = "".join(chr(reader.take(7, what)) for _ in range(length))
     elif method == URN_CODE40:
-        text = _take_code40(reader, length, what)
+        text = take_code40(reader, length, what)
     else:
         raise CodeError(f"{what} uses encoding {method}, which is reserved")
-    return require_characters(text, longest, what)
+    return require_characters(text, longest, what, allowed)
 
 
 def put_variable(writer: BitWriter, text: str, length_bits: int, what: str) -> None:
@@ -155,9 +157,7 @@ def put_variable(writer: BitWriter, text: str, length_bits: int, what: str) -> N
     elif method in (UPPER_HEX, LOWER_HEX):
         writer.put(int(text, 16), 4 * len(text), what)
     elif method == URN_CODE40:
-        for start in range(0, len(text), 3):
-            first, second, third = (CODE40.index(letter) for letter in text[start : start + 3].ljust(3, "\0"))
-            writer.put(1600 * first + 40 * second + third + 1, 16, what)
+        put_code40(writer, text, what)
     else:
         for letter in text:
             writer.put(BASE64.index(letter) if method == SAFE_BASE64 else ord(letter), 6 if method == SAFE_BASE64 else 7, what)
@@ -187,7 +187,15 @@ def integer_bits(digits: int) -> int:
     return int((10**digits - 1).bit_length())
 
 
-def _take_code40(reader: BitReader, length: int, what: str) -> str:
+def put_code40(writer: BitWriter, text: str, what: str) -> None:
+    """Three characters in 16 bits each, filled up at the end (URN Code 40)."""
+    for start in range(0, len(text), 3):
+        first, second, third = (CODE40.index(letter) for letter in text[start : start + 3].ljust(3, "\0"))
+        writer.put(1600 * first + 40 * second + third + 1, 16, what)
+
+
+def take_code40(reader: BitReader, length: int, what: str) -> str:
+    """So many characters of URN Code 40. Raises CodeError for a group that is none."""
     text = ""
     for _ in range(-(-length // 3)):
         triple = reader.take(16, what) - 1
