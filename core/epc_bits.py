@@ -9,7 +9,17 @@ from core.epc_identity import RAW, Epc, whole_key
 from core.epc_keys import require_digit_text
 from core.epc_other import checked_other, put_other, take_other
 from core.epc_plus import put_plus, take_plus
-from core.epc_schemes import BY_HEADER, BY_NAME, COMPANY_BITS, FILTER_BITS, OTHER_HEADERS, OTHER_NAMES, PLUS_HEADERS, PLUS_NAMES, Scheme
+from core.epc_schemes import (
+    BY_HEADER,
+    BY_NAME,
+    COMPANY_BITS,
+    FILTER_BITS,
+    OTHER_HEADERS,
+    OTHER_NAMES,
+    PLUS_HEADERS,
+    PLUS_NAMES,
+    Scheme,
+)
 from core.epc_text import PART_CHARACTERS, BitReader, BitWriter, put_ascii, require_characters, require_digits, take_ascii
 from core.errors import CodeError
 
@@ -62,9 +72,7 @@ def encode(
     if not 0 <= filter_value <= most:
         raise CodeError(f"filter value {filter_value}: must be 0 to {most} in {scheme}")
     if scheme in PLUS_NAMES:
-        writer = put_plus(
-            PLUS_NAMES[scheme], filter_value, key=key, serial=serial, date_element=date_element, hostname=hostname
-        )
+        writer = put_plus(PLUS_NAMES[scheme], filter_value, key=key, serial=serial, date_element=date_element, hostname=hostname)
         parts = Epc(scheme, key=key, serial=serial, date_element=date_element, hostname=hostname)
     elif scheme in BY_NAME:
         if company_prefix is None:
@@ -161,10 +169,8 @@ def _decode_partitioned(scheme: Scheme, reader: BitReader, whole: str) -> Epc:
         serial = take_numeric(reader, scheme.serial_bits[partition], scheme.serial_length, "serial")
     elif scheme.serial == "text":
         serial = take_ascii(reader, scheme.serial_bits[partition], "serial")
-    _require_zeros(reader)
-    return replace(
-        checked(scheme, company_prefix, reference, serial=serial, pieces=pieces), hex=whole, filter_value=filter_value
-    )
+    _require_zeros(reader, scheme.zero_bits + 15)
+    return replace(checked(scheme, company_prefix, reference, serial=serial, pieces=pieces), hex=whole, filter_value=filter_value)
 
 
 def _take_reference(scheme: Scheme, reader: BitReader, partition: int) -> str | None:
@@ -180,7 +186,7 @@ def _take_reference(scheme: Scheme, reader: BitReader, partition: int) -> str | 
 def _decode_other(scheme: str, reader: BitReader, whole: str) -> Epc:
     _require_length(scheme, None if scheme == "adi-var" else 96, reader)
     epc, filter_value = take_other(scheme, reader)
-    _require_zeros(reader)
+    _require_zeros(reader, 15)
     return replace(epc, hex=whole, filter_value=filter_value if FILTER_BITS[scheme] else None)
 
 
@@ -190,10 +196,10 @@ def _require_length(name: str, bits: int | None, reader: BitReader) -> None:
         raise CodeError(f"{name} has {bits} bits, these are {reader.left + 8}")
 
 
-def _require_zeros(reader: BitReader) -> None:
+def _require_zeros(reader: BitReader, most: int) -> None:
     if reader.rest():
         raise CodeError(f"the last {reader.left} bits must be zero")
-    if reader.left > 15:
+    if reader.left > most:
         raise CodeError(f"{reader.left} bits follow the identity, more than fill its last word")
 
 

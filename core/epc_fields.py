@@ -58,7 +58,7 @@ def put_six_bit_text(writer: BitWriter, text: str, what: str) -> None:
 
 
 def take_delimited(reader: BitReader, longest: int, what: str, allowed: frozenset[str] | None) -> str:
-    """Leading digits of four bits each, then an end mark, or a delimiter and the rest as variable text (14.5.5). Raises CodeError."""
+    """Leading digits of four bits each, then an end mark, or a delimiter and the rest as text (14.5.5). Raises CodeError."""
     text = ""
     while (nibble := reader.take(4, what)) <= 9:
         if len(text) == longest:

@@ -1,4 +1,4 @@
-"""The GS1 keys that name one thing: their application identifiers, lengths, check digits and serials (GS1 General Specifications)."""
+"""The GS1 keys that name one thing: application identifiers, lengths, check digits, serials (GS1 General Specifications)."""
 
 import re
 from dataclasses import dataclass

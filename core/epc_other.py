@@ -85,5 +85,6 @@ def take_other(scheme: str, reader: BitReader) -> tuple[Epc, int]:
 
 
 def _require_below(text: str, bits: int, what: str, kind: str) -> None:
-    if int(require_integer(text, what, kind)[:20]) >> bits or len(text) > bits:
+    require_integer(text, what, kind)
+    if len(text) > bits or int(text) >> bits:
         raise CodeError(f"{what} {text} is over {(1 << bits) - 1}, the most that {bits} bits hold")
