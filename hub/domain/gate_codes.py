@@ -12,20 +12,22 @@ from hub.domain.receiving import Sighting
 
 LONGEST_CODE: Final = 256
 """Characters of an unreadable code that are kept; the rest is told by a hash."""
-GOODS: Final = frozenset({"sgtin", "sscc", RAW})
-"""Kinds of EPC that make an item of a receipt. Places, totes and assets (SGLN, GRAI, GIAI) pass gates and are no goods."""
+NO_GOODS: Final = frozenset({"sgln", "grai", "giai"})
+"""Kinds of EPC that make no item of a receipt: places, totes and assets pass gates with the goods. Any kind that is neither these
+nor a GTIN or SSCC (a document, a service relation, a part, a raw tag) is an item of unknown identity, for a person to look at."""
 
 
 def identify_tag(passage: TagPassage) -> Sighting | None:
     """The sighting a passage makes, or None when the tag is on no goods.
 
-    A tag that GS1's rules cannot read is goods of unknown identity, named by its raw bits.
+    A tag that GS1's rules cannot read is goods of unknown identity, named by its raw bits; one that names something else than
+    goods (a document, a coupon, a part) is so too, named by what it says.
     """
     try:
         epc = decode(passage.epc)
     except CodeError:
         epc = Epc(RAW, hex=passage.epc)
-    if epc.kind not in GOODS:
+    if epc.kind in NO_GOODS:
         return None
     return Sighting(
         code=epc.identity,

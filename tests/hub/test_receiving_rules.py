@@ -209,8 +209,36 @@ def test_a_tag_that_is_not_gs1_is_named_by_its_bits(epc: str) -> None:
     assert judged(LINES, sighting).items[0].finding is Finding.UNKNOWN_TAG
 
 
-def test_a_tote_or_an_asset_is_no_goods() -> None:
-    assert identify_tag(passage("3314257BF40C0E40000016E4")) is None
+@pytest.mark.parametrize(
+    "epc", ["3314257BF40C0E40000016E4", "F13095211411234548566CB0AFC4", "EE3952114132E83C2BF1494197C61DBC3665B600"]
+)
+def test_a_tote_or_an_asset_is_no_goods(epc: str) -> None:
+    assert identify_tag(passage(epc)) is None
+
+
+@pytest.mark.parametrize(
+    ("epc", "code"),
+    [
+        ("2C76451FD46072000000162E", "urn:epc:id:gdti:9521141.12345.5678"),
+        ("2D76451FD4499602D2000000", "urn:epc:id:gsrn:9521141.1234567890"),
+        ("EA395211411234540458BA4A0CBE30EDE1B32DB0", "https://id.gs1.org/253/95211411234545678"),
+        ("3500E86F8000A9E000000586", "urn:epc:id:gid:952056.2718.1414"),
+        ("4076451FD40C0E40820000000F54", "urn:epc:id:itip:9521141.012345.01.02.981"),
+    ],
+)
+def test_a_tag_that_names_something_else_than_goods_is_an_unknown_tag(epc: str, code: str) -> None:
+    sighting = identify_tag(passage(epc))
+    assert sighting is not None
+    assert (sighting.code, sighting.gtin, sighting.serial) == (code, None, None)
+    assert judged(LINES, sighting).items[0].finding is Finding.UNKNOWN_TAG
+
+
+def test_a_tag_with_a_host_of_its_own_names_the_same_unit() -> None:
+    hosted = identify_tag(passage("FD3795211411234538566CB0AFC525065F1876F0D996D800"))
+    plain = identify_tag(passage("F73795211411234538566CB0AFC4"))
+    assert hosted is not None
+    assert plain is not None
+    assert (hosted.code, hosted.identity) == (plain.code, plain.identity)
 
 
 def scan(text: str) -> Sighting:
