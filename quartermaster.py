@@ -27,12 +27,13 @@ SETTINGS = """Settings, from the environment (any of them may be NAME_FILE, the 
   QM_API_BIND       host:port of the API, 127.0.0.1:8080 by default
   QM_TIME_SCALE     simulations only: <real origin>@<story origin>x<speed>"""
 
-EPC_NOTE = """Tags of every scheme of GS1's Tag Data Standard 2.3 are read: sgtin, sscc, sgln, grai, giai, gsrn, gsrnp, gdti, cpi, sgcn,
-itip, gid, usdod and adi of TDS 1.x, the + and ++ ones of TDS 2.x; what further data (+AIDC) follow an identity are not told.
-A tag of no scheme is "raw" and no error. A pattern (urn:epc:idpat:) or class (urn:epc:class:) names no single tag and is one.
+EPC_NOTE = """Tags of every scheme of GS1's Tag Data Standard 2.3 are read: sgtin, sscc, sgln, grai, giai, gsrn, gsrnp, gdti, cpi,
+sgcn, itip, gid, usdod and adi of TDS 1.x, the + and ++ ones of TDS 2.x; further data (+AIDC) behind an identity are not told.
+A tag of no scheme is "raw" and no error; a pattern (urn:epc:idpat:) or class (urn:epc:class:) names no single tag and is one.
 pure_identity is null for what does not say where the company prefix ends: a tag of TDS 2.x (sgtin+, sscc++, ...) and a
 GS1 Digital Link. Its length is not in them, and a pure identity cannot be written without it; compare such codes by uri or
-digital_link. digital_link is null for gid, usdod, adi, bic, imovn and raw, and on a host of its own for a ++ tag. Exit status 1 when a code cannot be read; its line then has an error."""
+digital_link. digital_link is null for what is no GS1 key (gid, usdod, adi, raw), and on a host of its own for a ++ tag.
+Exit status 1 when a code cannot be read; its line then has an error."""
 
 OK, FAILED, MISCONFIGURED = 0, 1, 2
 ROLES = ("gate", "storekeeper", "dispatcher", "driver", "maintainer", "auditor", "admin")
