@@ -16,8 +16,7 @@ from edge.clock import Clock, Instant
 from edge.drivers import llrp_frames as llrp
 from edge.drivers.llrp_frames import message
 from edge.drivers.observations import Fault, Identity, Observation, PortChanged, TagRead
-from edge.line import Line
-from edge.ports import open_port
+from edge.line import Line, open_device
 from edge.settings import parse_settings
 from simulators.devices.line import Sent
 from simulators.devices.llrp_reader import ACTIVE, LlrpReader, ReaderModel, RoSpec
@@ -99,7 +98,7 @@ class Gateway:
         devices = parse_settings(tomllib.loads(SETTINGS.format(port=port, options=options)), {}).devices
         self.paper, self.stop = Paper(), threading.Event()
         self.seen: list[Observation] = []
-        self.line = Line(devices, self.paper, Clock(), stop=self.stop, open_line=open_port)  # type: ignore[arg-type]
+        self.line = Line(devices, self.paper, Clock(), stop=self.stop, open_line=open_device)  # type: ignore[arg-type]
         self.station = self.line.stations[0]
         deliver = self.station.deliver
 
