@@ -1,6 +1,6 @@
 """What was written is read again, for any identity and any bits."""
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.epc import Epc, decode, encode, on_tag, parse_uri
@@ -99,6 +99,7 @@ def test_bits_tag_uri_and_pure_identity_say_the_same(epc: Epc) -> None:
 
 
 @given(plus())
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_bits_and_digital_link_of_tds_2_say_the_same(epc: Epc) -> None:
     assert decode(epc.hex or "") == epc
     again = on_tag(parse_uri(epc.digital_link or ""), epc.scheme, epc.filter_value or 0, hostname=epc.hostname)
